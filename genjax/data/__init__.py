@@ -1,0 +1,1 @@
+"""Sources, tokenizers, packing and the addressable pipeline."""

@@ -1,0 +1,1 @@
+"""Logits processors and searches: functions of a step."""

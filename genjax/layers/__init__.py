@@ -1,0 +1,1 @@
+"""What models are made of: attention, projections, norms, embeddings, positions."""

@@ -1,0 +1,1 @@
+"""Network families: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""The sample loop: requests to artifacts."""

@@ -1,0 +1,1 @@
+"""Objectives: networks, algorithm and loss behind the Task contract."""

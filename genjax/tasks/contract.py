@@ -1,0 +1,122 @@
+"""The Task contract: what a family gives to the one train loop and the one sample loop.
+
+A run has named *components*, each a Flax variables tree (`{"params": ..., "batch_stats": ...}`). A training step is one or
+more *turns*; a turn names the part of the components that it trains and its loss. Everything here is pure: no files, no
+clocks, no global state. `training/` and `sampling/` know this file, never a family.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+from flax import struct
+
+Variables = Mapping[str, Any]  # {component: {collection: tree of arrays}}
+Batch = Mapping[str, Any]  # {name: array}, the leading axis is the batch
+Metrics = Mapping[str, tuple[jax.Array, jax.Array]]  # {name: (total, weight)}: both add up over batches and devices
+
+
+@struct.dataclass
+class Aux:
+    """What a loss returns beside its value.
+
+    Attributes:
+        weight: scalar, the number of tokens or examples that the loss is a mean over. Losses of microbatches and devices
+            are combined in proportion to it, so that gradient accumulation equals the full batch.
+        metrics: `{name: (total, weight)}`; the loop reports total / weight.
+        collections: new values of moving statistics, `{component: {collection: tree}}` (BatchNorm, codebook EMA, image pool);
+            they replace those of the state, and a following microbatch or turn sees them.
+    """
+
+    weight: Any
+    metrics: Any = field(default_factory=dict)
+    collections: Any = field(default_factory=dict)
+
+
+Loss = Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Aux]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One optimization move within a training step.
+
+    Attributes:
+        name: prefix of the turn's metrics when a task has several turns.
+        trains: path patterns over `component/collection/module/.../leaf` (fnmatch, `*` also crosses `/`), for example
+            `("generator/params/*",)` or `("unet/params/*/lora_*",)`. Gradients and optimizer memory exist for these
+            leaves only.
+        loss: `loss(variables, batch, key) -> (mean loss, Aux)`.
+        optimizer: the config section that trains them. Turns of the same section share one optimizer state, and then must
+            train the same leaves.
+        every: the turn comes on steps that this number divides (lazy regularization: 16; one generator step for five of
+            the critic: 5).
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    loss: Loss
+    optimizer: str = "optimizer"
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One thing to write for a person: `kind` chooses the writer ("text", "image", "audio")."""
+
+    kind: str
+    value: Any  # text: str; image: uint8 [height, width, 3]; audio: float [samples]
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # prompt, seed, log-probability, ... : all JSON-ready
+
+
+class Task(Protocol):
+    """A family's networks, objective and sampler behind one door. `genjax.tasks.base.BaseTask` has the defaults."""
+
+    @property
+    def batch_spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of a global training batch."""
+
+    @property
+    def turns(self) -> Sequence[Turn]: ...
+
+    def init(self, key: jax.Array) -> Variables:
+        """Fresh variables; every parameter is boxed with its logical axis names (`flax.linen.Partitioned`)."""
+
+    def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
+        """Metric sums of one held-out batch."""
+
+    def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Adds what follows from the averages (perplexity from the mean loss). Host side."""
+
+    @property
+    def flops_per_step(self) -> float:
+        """Analytic floating-point operations of one training step on the global batch, forward and backward; the class
+        docstring states the convention."""
+
+    @property
+    def units_per_step(self) -> tuple[str, int]:
+        """What the rate counts and how many a step holds: ("tokens", batch * length) or ("images", batch)."""
+
+    # The sample loop's corridor: requests -> fixed-shape batch -> sample -> artifacts.
+
+    @property
+    def request_type(self) -> type:
+        """A frozen dataclass of everything a user may ask for; field metadata {"help": ...} makes `--help`."""
+
+    def example_requests(self) -> Sequence[Any]:
+        """What a training run samples every N steps when its config gives no requests."""
+
+    def sampling_variables(self, variables: Variables) -> Variables:
+        """The variables in the form that `sample` likes best (layers unstacked, adapters merged). Called once, not per batch."""
+
+    def prepare(self, requests: Sequence[Any]) -> Sequence[Batch]:
+        """Host side: requests to fixed-shape batches, in order. Raises RequestError before anything is compiled."""
+
+    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+        """Arrays for one prepared batch. Every knob that a user turns is a traced value in `batch`."""
+
+    def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
+        """The same as `sample` in pieces, for a terminal; the pieces' artifacts concatenate to those of `sample`."""
+
+    def present(self, requests: Sequence[Any], arrays: Sequence[Batch]) -> Sequence[Artifact]:
+        """Host side: the arrays of all prepared batches to artifacts, in the order of the requests."""

@@ -1,0 +1,38 @@
+"""Shared set-up: CPU with eight simulated devices, a persistent compilation cache, and the real-data folder."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache" / "jax"
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data sets that GENJAX_DATA names."""
+    folder = os.environ.get("GENJAX_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("GENJAX_DATA does not name the folder of real data sets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cpu_devices():
+    """Eight simulated CPU devices."""
+    import jax
+
+    devices = jax.devices("cpu")
+    assert len(devices) >= 8, "tests need XLA_FLAGS=--xla_force_host_platform_device_count=8"
+    return devices[:8]
