@@ -5,13 +5,17 @@ dataclass that lives in the room that reads the section. `structure` turns one i
 entry point sees a ConfigDict again.
 """
 
+import ast
 import dataclasses
 import difflib
 import hashlib
+import importlib.util
 import json
+import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from genjax.errors import ConfigError
@@ -136,3 +140,79 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 def _article(name: str) -> str:
     return {"int": "a whole number", "float": "a number", "str": "a text", "bool": "True or False"}[name]
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """The config that the file's `get_config()` returns, as nested dicts.
+
+    Raises:
+        ConfigError: no such file, no `get_config`, or the file itself fails.
+    """
+    if not path.is_file():
+        siblings = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(str(path), siblings, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "recipes are in configs/."
+        raise ConfigError(f"there is no config file {path}; {hint}")
+    spec = importlib.util.spec_from_file_location(f"genjax_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    # A recipe may build on a neighbour (`from gpt2_124m import get_config`).
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ConfigError(f"{path} has no function get_config(); a config file returns its ConfigDict from one.")
+        return plain_tuples(module.get_config())
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be read as a config: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+
+
+def plain_tuples(value: Any) -> Any:
+    """Nested dicts, with tuples for lists, from a ConfigDict."""
+    if hasattr(value, "items"):
+        return {str(k): plain_tuples(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(plain_tuples(v) for v in value)
+    return value
+
+
+def apply_overrides(config: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """The config with `--config.section.key=value` (or `--config.section.key value`) applied, in order.
+
+    A value is read as a Python literal (`3e-4`, `True`, `(1, 2)`) where it is one, else as text.
+
+    Raises:
+        ConfigError: an argument of another form.
+    """
+    result = plain_tuples(config)
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, text = argument.partition("=")
+        if not name.startswith("--config."):
+            raise ConfigError(f"unknown argument {argument}; config keys are set as --config.section.key=value, see --help.")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"{argument} has no value; write {argument}=value.")
+            text = rest.pop(0)
+        *sections, key = name.removeprefix("--config.").split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{name}: {section} is not a section of the config, but {place!r}.")
+        place[key] = _literal(text)
+    return result
+
+
+def _literal(text: str) -> Any:
+    lowered = {"true": True, "false": False, "none": None}.get(text.lower(), text)
+    if not isinstance(lowered, str):
+        return lowered
+    try:
+        return plain_tuples(ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,38 @@
+"""Defaults of the Task contract, for families that need nothing special."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from genjax.errors import RequestError
+from genjax.tasks.contract import Artifact, Batch, Metrics, Variables
+
+
+class BaseTask:
+    """Inherit, then define batch_spec, turns, init and whatever else the family offers."""
+
+    units_per_step: tuple[str, int] = ("examples", 0)
+    flops_per_step: float = 0.0
+    request_type: type | None = None
+
+    def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
+        return {}
+
+    def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        return metrics
+
+    def example_requests(self) -> Sequence[Any]:
+        return ()
+
+    def sampling_variables(self, variables: Variables) -> Variables:
+        return variables
+
+    def prepare(self, requests: Sequence[Any]) -> Sequence[Batch]:
+        raise RequestError(f"{type(self).__name__} does not sample.")
+
+    def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
+        yield self.sample(variables, batch, key)
+
+    def present(self, requests: Sequence[Any], arrays: Sequence[Batch]) -> Sequence[Artifact]:
+        return ()

@@ -1,0 +1,69 @@
+"""Losses that several objectives share."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+@jax.custom_vjp
+def token_cross_entropy(
+    logits: Float[Array, "*tokens vocabulary"], targets: Int[Array, "*tokens"]
+) -> Float[Array, "*tokens"]:
+    """Negative log-likelihood of each target in nats, in float32.
+
+    The backward pass keeps the logits and one normalizer a token: softmax minus one-hot is formed in one fused pass, where
+    differentiating log-softmax would keep the probabilities as well.
+    """
+    return _cross_entropy_forward(logits, targets)[0]
+
+
+def _cross_entropy_forward(logits, targets):
+    logits32 = logits.astype(jnp.float32)
+    normalizer = jax.nn.logsumexp(logits32, axis=-1)
+    chosen = jnp.take_along_axis(logits32, targets[..., None], axis=-1)[..., 0]
+    return normalizer - chosen, (logits, normalizer, targets)
+
+
+def _cross_entropy_backward(residuals, gradient):
+    logits, normalizer, targets = residuals
+    probabilities = jnp.exp(logits.astype(jnp.float32) - normalizer[..., None])
+    one_hot = jnp.arange(logits.shape[-1]) == targets[..., None]
+    return ((probabilities - one_hot) * gradient[..., None]).astype(logits.dtype), None
+
+
+token_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def language_model_sums(
+    hidden: Float[Array, "batch length features"],
+    targets: Int[Array, "batch length"],
+    mask: Int[Array, "batch length"],
+    to_logits: Callable[[Float[Array, "batch chunk features"]], Float[Array, "batch chunk vocabulary"]],
+    chunk: int = 0,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Sums over the masked tokens of the negative log-likelihood (nats) and of correct argmax predictions.
+
+    With `chunk` > 0 the logits exist for `chunk` positions of each row at a time and are computed again in the backward
+    pass, so that memory does not grow with length times vocabulary. `chunk` must divide the length.
+    """
+
+    def sums(hidden, targets, mask):
+        logits = to_logits(hidden)
+        nats = token_cross_entropy(logits, targets)
+        correct: Bool[Array, "batch chunk"] = jnp.argmax(jax.lax.stop_gradient(logits), axis=-1) == targets
+        weights = mask.astype(jnp.float32)
+        return jnp.sum(nats * weights), jnp.sum(correct * weights)
+
+    length = hidden.shape[1]
+    if not chunk or chunk >= length:
+        return sums(hidden, targets, mask)
+
+    def body(carry, xs):
+        return jax.tree.map(jnp.add, carry, jax.checkpoint(sums)(*xs)), None
+
+    cut = lambda x: jnp.moveaxis(x.reshape((x.shape[0], length // chunk, chunk) + x.shape[2:]), 1, 0)  # noqa: E731
+    zero = jnp.zeros((), jnp.float32)
+    totals, _ = jax.lax.scan(body, (zero, zero), (cut(hidden), cut(targets), cut(mask)))
+    return totals

@@ -1,0 +1,355 @@
+"""The train loop: one loop for every family. It knows the Task contract and nothing of any network, loss or batch."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax import sampling
+from genjax.errors import ConfigError, RunError
+from genjax.parallel import processes
+from genjax.training.checkpoints import Checkpoints
+from genjax.training.flops import mfu
+from genjax.training.metrics import MetricsWriter
+from genjax.training.progress import Progress
+from genjax.training.report import write_report
+from genjax.training.run_config import CHANGEABLE, structure_run
+from genjax.training.run_directory import RunDirectory
+from genjax.training.setup import Plan, make_plan
+from genjax.training.signals import StopSignal
+from genjax.training.state import TrainState, merge
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a call of `train` ended."""
+
+    step: int
+    finished: bool  # False: a signal stopped it; the same command goes on
+    metrics: Mapping[str, float]  # of the last evaluation of this call
+
+
+def train(config: Mapping[str, Any], workdir: Path | str, *, allow_changes: bool = False) -> Result:
+    """Trains to `config.train.steps`, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+        config: the nested mapping of a config file.
+        workdir: the run directory; created if missing, refused if another process trains there.
+        allow_changes: go on in a run whose stored config differs in what determines its numbers.
+
+    Raises:
+        GenjaxError: anything that the person at the keyboard can mend.
+    """
+    processes.initialize()
+    run = structure_run(config)
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(RunDirectory(workdir))
+        changed = directory.write_config(config, changeable=CHANGEABLE, allow_changes=allow_changes)
+        plan = make_plan(run, cache_dir=directory.path / "data")
+        directory.write_environment({"mesh": dict(plan.mesh.shape), "parameters": plan.parameters})
+        loop = stack.enter_context(_Loop(plan, directory.path, config))
+        for line in [f"changed: {line}" for line in changed] + loop.describe():
+            loop.say(line)
+        return loop.run()
+
+
+class _Loop(contextlib.AbstractContextManager):
+    """The moving parts of one call of `train`."""
+
+    def __init__(self, plan: Plan, path: Path, config: Mapping[str, Any]):
+        self.plan, self.path, self.raw_config = plan, path, config
+        self.settings = plan.config.train
+        self.unit, self.units_per_step = plan.task.units_per_step
+        self.stack = contextlib.ExitStack()
+        self.checkpoints = self.stack.enter_context(
+            Checkpoints(
+                path / "checkpoints",
+                keep=self.settings.keep,
+                keep_every=self.settings.keep_every,
+                asynchronous=self.settings.async_checkpoints,
+            )
+        )
+        self.bar: Progress | None = None
+        self.last_evaluation: dict[str, float] = {}
+        self.saved_step = -1
+        self._evaluate = jax.jit(self._evaluate_batch)
+
+    def __exit__(self, *details):
+        self.stack.close()
+
+    def say(self, text: str) -> None:
+        if not processes.is_main():
+            return
+        if self.bar is not None:
+            self.bar.message(text)
+        else:
+            print(text, flush=True)
+
+    def describe(self) -> list[str]:
+        plan, config = self.plan, self.plan.config
+        mesh = " ".join(f"{axis}={size}" for axis, size in plan.mesh.shape.items() if size > 1) or "one device"
+        lines = [
+            f"run {self.path}: task {config.task.get('name')}, {plan.parameters:,} parameters, "
+            f"{self.units_per_step:,} {self.unit} a step, {self.settings.steps:,} steps",
+            f"devices: {plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}, mesh {mesh}",
+        ]
+        lines += [f"note: {line}" for line in plan.unsharded]
+        lines += list(getattr(plan.task, "notes", ()))
+        return lines
+
+    def start(self) -> tuple[TrainState, int]:
+        """The newest good checkpoint, or a fresh state."""
+        plan = self.plan
+        if self.checkpoints.latest_step() is None:
+            state = plan.fresh_state()
+            if self.settings.init_from:
+                loaded = plan.task.pretrained(self.settings.init_from, plan.shardings.variables)
+                state = state.replace(variables=merge(state.variables, loaded))
+                self.say(f"started from the weights in {self.settings.init_from}")
+            return state, 0
+        tree, meta, step = self.checkpoints.restore(plan.abstract.as_dict())
+        if meta.get("data_fingerprint") != plan.datasets.train.fingerprint:
+            raise ConfigError(
+                f"the data is not what this run was trained on (fingerprint {plan.datasets.train.fingerprint}, the checkpoint "
+                f"has {meta.get('data_fingerprint')}); restore the data files, or start a new run with --workdir."
+            )
+        self.say(f"resumed from the checkpoint of step {step:,}")
+        return TrainState(**tree), int(meta["next_batch"])
+
+    def run(self) -> Result:
+        plan, settings = self.plan, self.settings
+        state, next_batch = self.start()
+        step = self.saved_step = int(state.step) if next_batch else -1
+        step = max(step, 0)
+        if step >= settings.steps:
+            self.say(
+                f"this run is done: {step:,} of {settings.steps:,} steps. To go on, raise --config.train.steps; "
+                f"to sample, python sample.py --workdir={self.path}"
+            )
+            return Result(step, True, {})
+        began = time.perf_counter()
+        train_step = plan.lower_step().compile()
+        compile_seconds = time.perf_counter() - began
+        self.say(f"compiled the train step in {compile_seconds:.1f} s")
+        writer = self.stack.enter_context(
+            MetricsWriter(self.path, resumed_from=step if next_batch else None, enabled=processes.is_main())
+        )
+        self.bar = self.stack.enter_context(Progress(settings.steps, initial=step, unit=self.unit, enabled=processes.is_main()))
+        signal = self.stack.enter_context(StopSignal())
+        reporter = _Reporter(self, writer)
+        batches = prefetch(plan, plan.datasets.train, next_batch)
+        totals = plan.fresh_totals()
+        stopped = False
+        reporter.clock.start()
+        with plan.context():
+            while step < settings.steps and not stopped:
+                self._profile(step)
+                state, totals = train_step(state, totals, next(batches))
+                step += 1
+                reporter.flush()  # of the interval before: this step is already running on the device
+                last = step == settings.steps
+                if step % settings.log_every == 0 or last:
+                    reporter.hold(step, totals)
+                    totals = plan.fresh_totals()
+                stopped = signal.stop_after(step)
+                due = lambda every, step=step: every and step % every == 0  # noqa: E731
+                evaluation, samples = due(settings.eval_every) or last, due(settings.sample_every) or last
+                save = due(settings.checkpoint_every) or last or stopped
+                self.checkpoints.check()
+                if not (evaluation or samples or save):
+                    continue
+                reporter.flush()
+                with reporter.clock.paused(state):
+                    if evaluation and not (stopped and not last):
+                        self.evaluate(step, state, writer)
+                    if save:
+                        self.save(step, state)
+                    if samples and not (stopped and not last):
+                        self.sample(step, state)
+        self.checkpoints.wait()
+        self.report(step, compile_seconds)
+        finished = step >= settings.steps
+        if finished:
+            self.say(f"done: {step:,} steps. Curves: {self.path / 'report.png'}")
+        else:
+            self.say(f"{signal.name}: saved step {step:,} of {settings.steps:,}; the same command goes on from here.")
+        return Result(step, finished, self.last_evaluation)
+
+    def averaged(self, state: TrainState):
+        """The variables that evaluation and sampling use: the first EMA where there is one."""
+        return merge(state.variables, next(iter(state.ema.values()))) if state.ema else state.variables
+
+    def _evaluate_batch(self, variables, batch, key, totals):
+        metrics = self.plan.task.evaluate(variables, batch, key)
+        return metrics if totals is None else jax.tree.map(lambda a, b: a + b, totals, dict(metrics))
+
+    def evaluate(self, step: int, state: TrainState, writer: MetricsWriter) -> None:
+        data = self.plan.datasets.evaluation
+        if data is None:
+            return
+        count = min(self.settings.eval_batches or data.num_batches, data.num_batches)
+        variables, totals = self.averaged(state), None
+        for index, batch in zip(range(count), prefetch(self.plan, data, 0), strict=False):
+            key = jax.random.fold_in(jax.random.key(self.plan.config.seed), index)
+            totals = self._evaluate(variables, batch, key, totals)
+        values = averages(jax.device_get(totals or {}))
+        values = {f"held_out/{name}": value for name, value in self.plan.task.summarize(values).items()}
+        self.last_evaluation = values
+        writer.write(step, values)
+        if values:
+            self.say(f"step {step:,}: held out " + ", ".join(f"{n.split('/', 1)[1]} {v:.4g}" for n, v in values.items()))
+
+    def save(self, step: int, state: TrainState) -> None:
+        if step == self.saved_step:
+            return
+        meta = {
+            "config": self.raw_config,
+            "next_batch": step,
+            "data_fingerprint": self.plan.datasets.train.fingerprint,
+        }
+        if self.checkpoints.save(step, state.as_dict(), meta):
+            self.saved_step = step
+
+    def sample(self, step: int, state: TrainState) -> None:
+        requests = self.plan.task.example_requests()
+        if not requests:
+            return
+        artifacts = sampling.sample(
+            self.plan.task,
+            self.averaged(state),
+            requests,
+            seed=self.plan.config.seed,
+            mesh=self.plan.mesh,
+            rules=self.plan.rules,
+            progress=False,
+        )
+        if processes.is_main():
+            sampling.write(artifacts, self.path / "samples" / f"step_{step:08d}", overwrite=True)
+            self.say(f"step {step:,}: " + sampling.preview(artifacts))
+
+    def report(self, step: int, compile_seconds: float) -> None:
+        if not processes.is_main():
+            return
+        plan = self.plan
+        facts = {
+            "task": plan.config.task.get("name"),
+            "parameters": f"{plan.parameters:,}",
+            f"{self.unit} seen": f"{step * self.units_per_step:,}",
+            "devices": f"{plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}",
+            "compile": f"{compile_seconds:.1f} s",
+            **{name.replace("held_out/", "held out "): f"{value:.4g}" for name, value in self.last_evaluation.items()},
+        }
+        write_report(self.path / "metrics.jsonl", self.path / "report.png", title=self.path.name, facts=facts)
+
+    def _profile(self, step: int) -> None:
+        if not self.settings.profile:
+            return
+        first, last = self.settings.profile
+        if step == first:
+            jax.profiler.start_trace(str(self.path / "profile"))
+            self.stack.callback(_stop_trace)
+        elif step == last + 1:
+            _stop_trace()
+            self.say(f"wrote a profile of steps {first} to {last} to {self.path / 'profile'}; open it with tensorboard or xprof")
+
+
+class _Reporter:
+    """Fetches an interval's metrics one step late, so that the device never waits for the host."""
+
+    def __init__(self, loop: _Loop, writer: MetricsWriter):
+        self.loop, self.writer = loop, writer
+        self.clock = _Clock()
+        self.held: tuple[int, Any] | None = None
+        self.reported = None
+
+    def hold(self, step: int, totals) -> None:
+        self.held = (step, totals)
+
+    def flush(self) -> None:
+        if self.held is None:
+            return
+        (step, totals), self.held = self.held, None
+        totals = jax.device_get(totals)  # waits for step `step`, while the next one is queued
+        loop, settings = self.loop, self.loop.settings
+        bad, first = totals.pop("bad_step")
+        self._judge(step, int(bad), first)
+        values = averages(totals)
+        if bad:
+            values["skipped_steps"] = float(bad)
+        steps = step - self.reported if self.reported is not None else min(settings.log_every, step)
+        self.reported = step
+        seconds = self.clock.lap() / max(steps, 1)
+        values["seconds_per_step"] = seconds
+        values[f"{loop.unit}_per_second"] = loop.units_per_step / seconds
+        use = mfu(loop.plan.task.flops_per_step, seconds, list(loop.plan.mesh.devices.flat))
+        if use is not None:
+            values["mfu"] = use
+        values = dict(loop.plan.task.summarize(values))
+        self.writer.write(step, values)
+        loop.bar.update(step, values | {"rate": loop.units_per_step / seconds})
+
+    def _judge(self, step: int, bad: int, first: float) -> None:
+        guard = self.loop.plan.config.guard
+        if not bad or guard.policy == "off":
+            return
+        where = f"at step {int(first) + 1:,}"
+        if guard.policy == "raise":
+            last = self.loop.checkpoints.latest_step()
+            good = f"the last good checkpoint is of step {last:,}" if last is not None else "there is no checkpoint yet"
+            raise RunError(
+                f"the loss or gradient was not finite (or spiked) {where}; {good}. Lower config.optimizer.peak_lr, set "
+                "config.optimizer.clip_norm, or leave such steps out with --config.guard.policy=skip."
+            )
+        if bad > guard.max_skipped:
+            raise RunError(
+                f"{bad} steps up to step {step:,} had a loss or gradient that was not finite, over config.guard.max_skipped "
+                f"{guard.max_skipped}; lower config.optimizer.peak_lr or raise the limit."
+            )
+        self.loop.say(f"step {step:,}: left out {bad} update(s) with a loss or gradient that was not finite, the first {where}")
+
+
+class _Clock:
+    """Time spent training: evaluation, saving and sampling do not count."""
+
+    def start(self) -> None:
+        self.since = time.perf_counter()
+        self.pause = 0.0
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        spent, self.since, self.pause = now - self.since - self.pause, now, 0.0
+        return spent
+
+    @contextlib.contextmanager
+    def paused(self, state: TrainState):
+        jax.block_until_ready(state.step)
+        began = time.perf_counter()
+        yield
+        self.pause += time.perf_counter() - began
+
+
+def averages(totals: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
+    """total / weight of each metric that has weight."""
+    return {name: float(total) / float(weight) for name, (total, weight) in sorted(totals.items()) if float(weight) > 0}
+
+
+def prefetch(plan: Plan, dataset: Any, start: int, ahead: int = 2) -> Iterator[Mapping[str, jax.Array]]:
+    """Batches on the mesh, from global batch `start`; `ahead` of them are on their way to the device."""
+    index, count = processes.reader_slice(plan.mesh, plan.rules)
+    queue: list[Mapping[str, jax.Array]] = []
+    for local in dataset.iterate(start, index, count):
+        wanted = {name: np.asarray(local[name]) for name in plan.batch}
+        queue.append(processes.global_batch(wanted, plan.mesh, plan.rules))
+        if len(queue) > ahead:
+            yield queue.pop(0)
+    yield from queue
+
+
+def _stop_trace() -> None:
+    with contextlib.suppress(RuntimeError):  # no trace under way: it was stopped at its last step
+        jax.profiler.stop_trace()

@@ -1,0 +1,223 @@
+"""The train step: a task's turns as one jitted, donated, sharded function."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.errors import ConfigError
+from genjax.parallel.rules import constrain
+from genjax.tasks.contract import Aux, Batch, Task, Turn
+from genjax.training.optimizers import Schedule
+from genjax.training.state import TrainState, merge, select
+
+Totals = Mapping[str, tuple[jax.Array, jax.Array]]
+
+# A norm is a spike only in comparison with a settled mean.
+_SPIKE_WARMUP_STEPS = 100
+_NORM_MEAN_DECAY = 0.99
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What happens when a loss or gradient is not finite, or its norm jumps."""
+
+    policy: Literal["raise", "skip", "off"] = "raise"  # stop the run / leave the bad update out / no check
+    spike_factor: float = 0.0  # a gradient norm over this multiple of its running mean counts as bad; 0: off
+    max_skipped: int = 100  # under "skip": this many bad steps within one log interval stop the run
+
+
+@dataclass(frozen=True)
+class EmaConfig:
+    """Exponential moving averages of variables. The first decay is what evaluation and sampling use."""
+
+    decays: tuple[float, ...] = ()
+    include: tuple[str, ...] = ("*/params/*",)
+    warmup: bool = True  # decay = min(decay, (1 + step) / (10 + step))
+
+    def __post_init__(self):
+        if any(not 0 < decay < 1 for decay in self.decays):
+            raise ConfigError(f"every EMA decay lies between 0 and 1, but ema.decays is {self.decays}.")
+
+
+def make_train_step(
+    task: Task,
+    optimizers: Mapping[str, tuple[optax.GradientTransformation, Schedule]],
+    *,
+    accumulation: int = 1,
+    ema: EmaConfig | None = None,
+    guard: GuardConfig | None = None,
+) -> Callable[[TrainState, Totals, Batch], tuple[TrainState, Totals]]:
+    """`step(state, totals, batch) -> (state, totals)`, pure; the caller jits it.
+
+    `totals` holds running sums of the metrics since the last report (`{name: (total, weight)}`), so that nothing has to
+    be fetched between reports. It also holds `bad_step` (steps whose update was left out, and the first of them).
+    """
+    ema, guard = ema or EmaConfig(), guard or GuardConfig()
+    turns = tuple(task.turns)
+
+    def step(state: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
+        step_key = jax.random.fold_in(state.key, state.step)
+        metrics: dict[str, tuple[jax.Array, jax.Array]] = {}
+        for index, turn in enumerate(turns):
+            play = _turn_function(turn, optimizers[turn.optimizer], accumulation, guard, prefix=len(turns) > 1)
+            key = jax.random.fold_in(step_key, index)
+            if turn.every == 1:
+                state, own = play(state, batch, key)
+            else:
+                _, shapes = jax.eval_shape(play, state, batch, key)
+                zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+                state, own = jax.lax.cond(
+                    state.step % turn.every == 0,
+                    play,
+                    lambda state, batch, key, zeros=zeros: (state, zeros),
+                    *(state, batch, key),
+                )
+            metrics |= own
+        bad = sum(value for name, (value, _) in metrics.items() if name.endswith("bad_step"))
+        metrics = {name: value for name, value in metrics.items() if not name.endswith("bad_step")}
+        first_bad = jnp.where(bad > 0, state.step.astype(jnp.float32), jnp.inf)
+        state = state.replace(step=state.step + 1, ema=_update_ema(state, ema))
+        count, first = totals["bad_step"]
+        new = {name: jax.tree.map(jnp.add, totals[name], value) for name, value in metrics.items()}
+        return state, new | {"bad_step": (count + jnp.minimum(bad, 1.0), jnp.minimum(first, first_bad))}
+
+    return step
+
+
+def zero_totals(metric_names) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Fresh totals for the given metric names."""
+    zero = lambda: jnp.zeros((), jnp.float32)  # noqa: E731  (each leaf its own buffer: totals are donated)
+    totals = {name: (zero(), zero()) for name in metric_names if name != "bad_step"}
+    return totals | {"bad_step": (zero(), jnp.full((), jnp.inf, jnp.float32))}
+
+
+def metric_names(task: Task, optimizers, state: TrainState, batch: Batch, accumulation: int = 1) -> list[str]:
+    """The names of the metrics that a step of this task reports; found by tracing, nothing is computed."""
+    names: list[str] = []
+    for turn in task.turns:
+        play = _turn_function(turn, optimizers[turn.optimizer], accumulation, GuardConfig(), len(task.turns) > 1)
+        names += jax.eval_shape(play, state, batch, jax.eval_shape(lambda: jax.random.key(0)))[1]
+    return sorted({name for name in names if not name.endswith("bad_step")})
+
+
+def _turn_function(turn: Turn, optimizer, accumulation: int, guard: GuardConfig, prefix: bool):
+    transform, schedule = optimizer
+
+    def play(state: TrainState, batch: Batch, key: jax.Array):
+        trainable = select(state.variables, turn.trains)
+        loss, aux, gradients = _gradients(turn, trainable, state.variables, batch, key, accumulation)
+        norm = optax.global_norm(gradients).astype(jnp.float32)
+        mean_norm = state.gradient_norms[turn.name]
+        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+        if guard.spike_factor:
+            settled = (state.step >= _SPIKE_WARMUP_STEPS) & (mean_norm > 0)
+            good &= ~settled | (norm <= guard.spike_factor * mean_norm)
+        updates, optimizer_state = transform.update(gradients, state.optimizers[turn.optimizer], trainable)
+        updated = optax.apply_updates(trainable, updates)
+        collections = aux.collections
+        new_mean = jnp.where(mean_norm > 0, _NORM_MEAN_DECAY * mean_norm + (1 - _NORM_MEAN_DECAY) * norm, norm)
+        if guard.policy != "off":
+            # Every leaf of a bad step stays as it was: state and checkpoints are never poisoned, whichever policy decides
+            # later what to do about it.
+            keep = lambda new, old: jnp.where(good, new, old)  # noqa: E731
+            updated = jax.tree.map(keep, updated, trainable)
+            optimizer_state = jax.tree.map(keep, optimizer_state, state.optimizers[turn.optimizer])
+            collections = jax.tree.map(keep, collections, _like(collections, state.variables))
+            new_mean = keep(new_mean, mean_norm)
+        name = (lambda n: f"{turn.name}/{n}") if prefix else (lambda n: n)
+        one = jnp.ones((), jnp.float32)
+        # A bad step is counted, not averaged: one NaN would hide the whole interval.
+        clean = lambda pair: tuple(jnp.where(good, x.astype(jnp.float32), 0.0) for x in pair)  # noqa: E731
+        metrics = {name(n): clean(pair) for n, pair in aux.metrics.items()}
+        metrics[name("loss")] = clean((loss * aux.weight, jnp.asarray(aux.weight)))
+        metrics[name("gradient_norm")] = clean((norm, one))
+        metrics[name("learning_rate")] = (jnp.asarray(schedule(state.step // turn.every), jnp.float32), one)
+        metrics[name("bad_step")] = (1.0 - good.astype(jnp.float32), one)
+        return (
+            state.replace(
+                variables=merge(merge(state.variables, collections), updated),
+                optimizers=dict(state.optimizers) | {turn.optimizer: optimizer_state},
+                gradient_norms=dict(state.gradient_norms) | {turn.name: new_mean},
+            ),
+            metrics,
+        )
+
+    return play
+
+
+def _gradients(turn: Turn, trainable, variables, batch: Batch, key: jax.Array, accumulation: int):
+    """Mean loss, Aux and gradients of the whole batch; with accumulation, over microbatches weighted by Aux.weight."""
+
+    def weighted_loss(trainable, variables, batch, key):
+        loss, aux = turn.loss(merge(variables, trainable), batch, key)
+        weight = jax.lax.stop_gradient(jnp.asarray(aux.weight, jnp.float32))
+        return loss * weight, (loss, aux.replace(weight=weight))
+
+    if accumulation == 1:
+        loss_function = lambda t: turn.loss(merge(variables, t), batch, key)  # noqa: E731
+        (loss, aux), gradients = jax.value_and_grad(loss_function, has_aux=True)(trainable)
+        return loss, aux.replace(weight=jnp.asarray(aux.weight, jnp.float32)), gradients
+
+    microbatches = jax.tree.map(lambda x: _split(x, accumulation), dict(batch))
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(accumulation))
+    first = jax.tree.map(lambda x: x[0], microbatches)
+    _, aux_shape = jax.eval_shape(turn.loss, variables, first, keys[0])
+    zeros = lambda tree: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree)  # noqa: E731
+    start = (
+        zeros(trainable),
+        jnp.zeros((), jnp.float32),
+        jnp.zeros((), jnp.float32),
+        zeros(aux_shape.metrics),
+        _like(aux_shape.collections, variables),
+    )
+
+    def accumulate(carry, xs):
+        gradients, total, weight, metrics, collections = carry
+        microbatch, key = xs
+        current = merge(variables, collections)
+        (value, (_, aux)), new = jax.value_and_grad(weighted_loss, has_aux=True)(trainable, current, microbatch, key)
+        add = lambda a, b: jax.tree.map(lambda x, y: x + y.astype(x.dtype), a, b)  # noqa: E731
+        return (
+            add(gradients, new),
+            total + value.astype(jnp.float32),
+            weight + aux.weight,
+            add(metrics, aux.metrics),
+            aux.collections,
+        ), None
+
+    (gradients, total, weight, metrics, collections), _ = jax.lax.scan(accumulate, start, (microbatches, keys))
+    safe = jnp.maximum(weight, 1e-20)
+    gradients = jax.tree.map(lambda g: (g / safe).astype(g.dtype), gradients)
+    return total / safe, Aux(weight=weight, metrics=metrics, collections=collections), gradients
+
+
+def _split(x: jax.Array, accumulation: int) -> jax.Array:
+    """[B, ...] -> [accumulation, B / accumulation, ...]; microbatch a takes rows a, a + accumulation, ... so that each device
+    finds its share among the rows that it already holds."""
+    rows = x.shape[0] // accumulation
+    split = x.reshape((rows, accumulation) + x.shape[1:]).swapaxes(0, 1)
+    return constrain(split, None, "activation_batch", *(None,) * (x.ndim - 1))
+
+
+def _like(part: Any, variables: Any) -> Any:
+    """The leaves of `variables` at the paths of `part`."""
+    if isinstance(part, Mapping):
+        return {name: _like(value, variables[name]) for name, value in part.items()}
+    return variables
+
+
+def _update_ema(state: TrainState, config: EmaConfig):
+    if not config.decays:
+        return state.ema
+    count = state.step.astype(jnp.float32)
+    averaged = select(state.variables, config.include)
+    new = {}
+    for decay in config.decays:
+        rate = jnp.minimum(decay, (1 + count) / (10 + count)) if config.warmup else decay
+        blend = lambda old, value, rate=rate: old * rate + value.astype(jnp.float32) * (1 - rate)  # noqa: E731
+        new[str(decay)] = jax.tree.map(blend, state.ema[str(decay)], averaged)
+    return new
