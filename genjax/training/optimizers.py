@@ -62,7 +62,7 @@ def make_schedule(config: OptimizerConfig, total_steps: int, peak_lr: float | No
         )
     elif config.schedule == "inverse_sqrt":
         reference = max(warmup, 1)
-        main = lambda count: peak * jnp.sqrt(reference / (count + reference))  # noqa: E731
+        main = lambda count: peak * jnp.sqrt(reference / jnp.maximum(count + reference, 1))  # noqa: E731
     else:
         main = optax.constant_schedule(peak)
     if not warmup:

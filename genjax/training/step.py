@@ -110,7 +110,7 @@ def _turn_function(turn: Turn, optimizer, accumulation: int, guard: GuardConfig,
     def play(state: TrainState, batch: Batch, key: jax.Array):
         trainable = select(state.variables, turn.trains)
         loss, aux, gradients = _gradients(turn, trainable, state.variables, batch, key, accumulation)
-        norm = optax.global_norm(gradients).astype(jnp.float32)
+        norm = optax.tree.norm(gradients).astype(jnp.float32)
         mean_norm = state.gradient_norms[turn.name]
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         if guard.spike_factor:

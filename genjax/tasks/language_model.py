@@ -1,0 +1,159 @@
+"""Next-token prediction with a GPT: the task of the language and code models."""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.config import choose, plain, structure
+from genjax.data import DataInfo
+from genjax.errors import ConfigError
+from genjax.models.gpt import GPT, GPTConfig, flops_per_token
+from genjax.models.gpt_sizes import SIZES
+from genjax.parallel.rules import current_context
+from genjax.tasks.base import BaseTask
+from genjax.tasks.contract import Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.losses import language_model_sums
+
+# Logits of one device above this size are computed in chunks of positions.
+_LOGITS_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """The section `config.task`."""
+
+    model: Mapping[str, Any]  # fields of GPTConfig; `size` takes the rest from a row of models/gpt_sizes.py
+    name: str = "language_model"
+    z_loss: float = 0.0  # weight of the squared log-normalizer (PaLM, section 5); 0: none
+    loss_chunk: int = -1  # positions whose logits exist at a time; 0: all; -1: chosen from the logits' size
+    prompts: tuple[str, ...] = ("\n",)  # what the run's samples continue
+    sample_tokens: int = 128  # how far
+
+
+def model_config(section: Mapping[str, Any], vocab_size: int) -> GPTConfig:
+    """The network's fields: those of the named `size`, with the section's own keys in their place.
+
+    Raises:
+        ConfigError: unknown size or field, or a vocabulary smaller than the tokenizer's.
+    """
+    values = dict(section)
+    size = values.pop("size", "")
+    base = plain(choose("config.task.model.size:", size, SIZES)) if size else {}
+    if vocab_size and not values.get("vocab_size"):
+        values["vocab_size"] = max(vocab_size, base.get("vocab_size", 0))
+    config = structure(GPTConfig, base | values, "config.task.model")
+    if vocab_size > config.vocab_size:
+        raise ConfigError(
+            f"config.task.model.vocab_size {config.vocab_size} is smaller than the tokenizer's {vocab_size}; raise it or drop it."
+        )
+    return config
+
+
+@dataclass(frozen=True)
+class LanguageModel(BaseTask):
+    """A GPT under next-token cross-entropy.
+
+    FLOPs are counted as 2 for each multiply-add in matrix products, three times the forward pass for a training step, and
+    causal attention as the half of the square that is not masked. Recomputation under remat is not counted (MFU, not HFU).
+    """
+
+    config: LanguageModelConfig
+    model_config: GPTConfig
+    info: DataInfo
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @functools.cached_property
+    def model(self) -> GPT:
+        return GPT(self.model_config)
+
+    @property
+    def batch_spec(self):
+        shape = jax.ShapeDtypeStruct((self.info.batch_size, self.info.sequence_length), jnp.int32)
+        return dict.fromkeys(("tokens", "targets", "segment_ids", "positions", "loss_mask"), shape)
+
+    @property
+    def turns(self):
+        return (Turn("language_model", ("gpt/params/*",), self.loss),)
+
+    def init(self, key):
+        return {"gpt": self.model.init(key, jnp.zeros((1, min(8, self.info.sequence_length)), jnp.int32))}
+
+    def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
+        """Mean negative log-likelihood in nats over the unmasked targets."""
+        nats, correct, weight = self._sums(variables, batch, key, deterministic=self.model_config.dropout == 0.0)
+        loss = nats / jnp.maximum(weight, 1.0)
+        return loss, Aux(weight, {"accuracy": (correct, weight)})
+
+    def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
+        nats, correct, weight = self._sums(variables, batch, key, deterministic=True)
+        metrics = {"loss": (nats, weight), "accuracy": (correct, weight)}
+        if self.info.tokenizer is not None:
+            bytes_of = jnp.asarray(np.asarray(self.info.tokenizer.token_bytes, np.float32))
+            bytes_seen = jnp.sum(jnp.where(batch["loss_mask"] > 0, bytes_of[batch["targets"]], 0.0))
+            metrics["bits_per_byte"] = (nats / math.log(2), bytes_seen)
+        return metrics
+
+    def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        if "loss" not in metrics:
+            return metrics
+        return {**metrics, "perplexity": math.exp(min(metrics["loss"], 700.0))}
+
+    def _sums(self, variables, batch, key, *, deterministic):
+        params = variables["gpt"]
+        hidden = self.model.apply(
+            params,
+            batch["tokens"],
+            positions=batch["positions"],
+            segment_ids=batch["segment_ids"],
+            deterministic=deterministic,
+            rngs=None if deterministic else {"dropout": key},
+            method="hidden",
+        )
+        to_logits = lambda h: self.model.apply(params, h, method="logits")  # noqa: E731
+        mask = batch["loss_mask"]
+        nats, correct = language_model_sums(hidden, batch["targets"], mask, to_logits, self._loss_chunk(batch["tokens"].shape))
+        return nats, correct, jnp.sum(mask.astype(jnp.float32))
+
+    def _loss_chunk(self, shape: tuple[int, int]) -> int:
+        """The largest divisor of the length whose logits stay under the limit on one device."""
+        batch, length = shape
+        if self.config.loss_chunk >= 0:
+            return self.config.loss_chunk
+        context = current_context()
+        axes = dict(context[0].shape) if context else {}
+        if axes.get("sequence", 1) > 1:  # positions are split over devices already; cutting them would move them about
+            return 0
+        devices = math.prod(axes.get(axis, 1) for axis in ("data", "fsdp", "tensor"))
+        position_bytes = 4 * batch * self.model_config.vocab_size / max(devices, 1)
+        if position_bytes * length <= _LOGITS_BYTES:
+            return 0
+        return max((d for d in range(1, length + 1) if length % d == 0 and d * position_bytes <= _LOGITS_BYTES), default=1)
+
+    @property
+    def flops_per_step(self) -> float:
+        tokens = self.info.batch_size * self.info.sequence_length
+        return 3.0 * tokens * flops_per_token(self.model_config, self.info.sequence_length)
+
+    @property
+    def units_per_step(self) -> tuple[str, int]:
+        return "tokens", self.info.batch_size * self.info.sequence_length
+
+
+def build(section: Mapping[str, Any], info: DataInfo) -> LanguageModel:
+    """The task from `config.task` and what the data knows of itself."""
+    config = structure(LanguageModelConfig, section, "config.task")
+    network = model_config(config.model, info.vocab_size or 0)
+    if info.sequence_length > network.context_length:
+        raise ConfigError(
+            f"data.sequence_length {info.sequence_length} is longer than the model's context_length {network.context_length}; "
+            "shorten the rows or raise config.task.model.context_length."
+        )
+    if config.loss_chunk > 0 and info.sequence_length % config.loss_chunk:
+        raise ConfigError(f"config.task.loss_chunk {config.loss_chunk} does not divide sequence_length {info.sequence_length}.")
+    return LanguageModel(config, network, info)
