@@ -1,0 +1,27 @@
+"""From the config section `data` to datasets."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genjax.config import choose
+from genjax.data.dataset import Datasets
+from genjax.data.text import build_text
+
+DATASETS = {"text": build_text}
+
+
+def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
+    """The datasets of a run.
+
+    Args:
+        config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`).
+        seed: decides the order of the rows.
+        cache_dir: where tokenized text is kept; None keeps it in memory. `config["cache_dir"]` goes before it.
+
+    Raises:
+        ConfigError: unknown or wrong key, or values that do not go together.
+        DataError: data that is missing, empty, too short or not what it should be.
+    """
+    kind = choose("data.name", config.get("name", "text"), DATASETS)
+    return kind(config, seed=seed, cache_dir=cache_dir)

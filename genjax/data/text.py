@@ -1,0 +1,168 @@
+"""The text dataset: sources, held-out part, tokenizer, cache and rows joined as the config says."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genjax.config import plain, structure
+from genjax.data.corpus import Corpus, tokenize
+from genjax.data.dataset import Batches, Dataset, Datasets, Reading
+from genjax.data.hashing import digest
+from genjax.data.packing import plan_rows
+from genjax.data.rows import PackedRows, WindowRows
+from genjax.data.sources.document import Source
+from genjax.data.sources.stdlib import StandardLibrary
+from genjax.data.sources.text_files import TextFiles
+from genjax.data.split import Split, split
+from genjax.data.text_config import TextDataConfig
+from genjax.data.token_cache import Tokenized, cached
+from genjax.data.tokenizers.base import Tokenizer
+from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
+from genjax.errors import DataError
+
+FORMAT = "1"  # of the rows: change it when the same config gives other batches than before
+SAMPLE_BLOCK = 10_000  # characters taken or left together when a tokenizer is trained on a part of the corpus
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """A text dataset in figures.
+
+    Attributes:
+        tokenizer: what made the tokens, and turns them back into text.
+        num_rows: rows of an epoch.
+        num_documents, num_tokens, num_bytes: of the corpus; specials count as tokens, not as bytes of text.
+        num_predictions: targets of an epoch.
+        fill: the part of an epoch's targets that is not padding.
+    """
+
+    tokenizer: Tokenizer
+    vocab_size: int
+    sequence_length: int
+    mode: str
+    num_rows: int
+    num_documents: int
+    num_tokens: int
+    num_bytes: int
+    num_predictions: int
+    fill: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_documents:,} documents of {self.num_bytes:,} bytes, {self.num_tokens:,} tokens (vocabulary "
+            f"{self.vocab_size:,}), {self.num_rows:,} rows of {self.sequence_length} an epoch, {self.fill:.1%} filled"
+        )
+
+
+def build_text(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
+    """See `genjax.data.build`."""
+    config = structure(TextDataConfig, config, "config.data")
+    cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir
+    source, evaluation_source = _sources(config)
+    given = given_tokenizer(config.tokenizer)
+    parts = (
+        FORMAT,
+        source.fingerprint,
+        evaluation_source.fingerprint if evaluation_source else repr(config.evaluation_fraction),
+        given.fingerprint if given else json.dumps(plain(config.tokenizer), sort_keys=True),
+    )
+    fingerprint = digest(*parts)
+
+    def make(folder: Path | None) -> Tokenized:
+        return _tokenize(config, source, evaluation_source, given, folder)
+
+    made = make(None) if cache_dir is None else cached(cache_dir, fingerprint, make)
+    return Datasets(
+        _dataset(config, made, made.train, fingerprint, seed),
+        None if made.evaluation is None else _dataset(config, made, made.evaluation, fingerprint, None),
+    )
+
+
+def _sources(config: TextDataConfig) -> tuple[Source, Source | None]:
+    if config.source == "stdlib":
+        return StandardLibrary(config.include_tests), None
+
+    def files(path: str) -> Source:
+        return TextFiles(path, config.document_separator, config.encoding_errors)
+
+    return files(config.path), files(config.evaluation_path) if config.evaluation_path else None
+
+
+def _tokenize(
+    config: TextDataConfig, source: Source, evaluation_source: Source | None, given: Tokenizer | None, folder: Path | None
+) -> Tokenized:
+    parts = split(source, 0.0 if evaluation_source else config.evaluation_fraction)
+    other = split(evaluation_source, 0.0) if evaluation_source else None
+
+    def evaluation_texts() -> Iterable[str]:
+        return other.train(evaluation_source) if other else parts.evaluation(source)
+
+    def all_texts() -> Iterable[str]:
+        return itertools.chain(parts.train(source), evaluation_texts())
+
+    tokenizer = given or train_tokenizer(config.tokenizer, all_texts, lambda limit: _sample(parts, source, limit))
+    train = tokenize(parts.train(source), parts.train_characters, tokenizer, folder, "train")
+    characters = other.train_characters if other else parts.evaluation_characters
+    evaluation = tokenize(evaluation_texts(), characters, tokenizer, folder, "evaluation") if characters else None
+    return Tokenized(tokenizer, train, evaluation)
+
+
+def _sample(parts: Split, source: Source, limit: int) -> Iterator[str]:
+    """About `limit` characters of the training documents in blocks, evenly spread over the corpus."""
+    share = min(1.0, limit / max(1, parts.train_characters))
+    due = 0.0
+    for text in parts.train(source):
+        for start in range(0, len(text), SAMPLE_BLOCK):
+            due += share
+            if due >= 1.0 or share == 1.0:
+                due -= 1.0
+                yield text[start : start + SAMPLE_BLOCK]
+
+
+def _dataset(config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprint: str, seed: int | None) -> Dataset:
+    """A training dataset when there is a seed, otherwise an evaluation dataset: in order, finite, every token once."""
+    length = config.sequence_length
+    predictions = np.maximum(corpus.lengths - 1, 0).sum() if config.mode == "pack" else max(0, len(corpus.tokens) - 1)
+    _check_size(config, int(predictions), len(corpus.tokens), training=seed is not None)
+    if config.mode == "pack":
+        plan = plan_rows(corpus.offsets[:-1], corpus.lengths, length, seed)
+        rows = PackedRows(corpus, plan, length, config.continue_positions)
+        predictions = plan.num_predictions
+    else:
+        rows = WindowRows(corpus, length, seed)
+        predictions = min(int(predictions), rows.num_rows * length)
+    info = DataInfo(
+        tokenizer=made.tokenizer,
+        vocab_size=made.tokenizer.vocab_size,
+        sequence_length=length,
+        mode=config.mode,
+        num_rows=rows.num_rows,
+        num_documents=corpus.num_documents,
+        num_tokens=len(corpus.tokens),
+        num_bytes=corpus.num_bytes,
+        num_predictions=predictions,
+        fill=predictions / (rows.num_rows * length),
+    )
+    order = seed if config.shuffle else None
+    shape = (config.mode, length, config.batch_size, config.continue_positions, config.shuffle, seed)
+    batches = Batches(rows, config.batch_size, order, endless=seed is not None)
+    reading = Reading(config.num_threads, config.num_workers, config.prefetch)
+    return Dataset(info, digest(fingerprint, made.tokenizer.fingerprint, repr(shape)), batches, reading)
+
+
+def _check_size(config: TextDataConfig, predictions: int, tokens: int, training: bool) -> None:
+    part = "training" if training else "held-out"
+    if predictions < 1:
+        raise DataError(
+            f"the {part} text has {tokens} tokens and nothing to predict; use more text, or another data.evaluation_fraction."
+        )
+    if training and predictions < config.sequence_length:
+        raise DataError(
+            f"data.sequence_length {config.sequence_length} is longer than the training text, which has {tokens:,} tokens "
+            f"({predictions:,} to predict); use {predictions} or less, or more text."
+        )
