@@ -1,0 +1,30 @@
+"""What interop knows of a model family: its config in both directions and its table of names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from genjax.interop.names import Table
+
+
+@dataclass(frozen=True)
+class Family:
+    """One value of config.json's `model_type`.
+
+    Attributes:
+        name: the `model_type`.
+        architecture: the transformers class that reads what we write.
+        from_json: (content of config.json, file name for messages) -> our config; CheckpointError names what is unsupported.
+        to_json: our config -> the keys of config.json that describe the network.
+        misfits: our config -> phrases that say why this family cannot express it; empty when it can.
+        table: our config -> the names of its tensors.
+        shapes: our config -> {path: shape} of its parameters.
+    """
+
+    name: str
+    architecture: str
+    from_json: Callable[[Mapping[str, Any], str], Any]
+    to_json: Callable[[Any], dict[str, Any]]
+    misfits: Callable[[Any], list[str]]
+    table: Callable[[Any], Table]
+    shapes: Callable[[Any], dict[str, tuple[int, ...]]]
