@@ -1,0 +1,152 @@
+"""Hugging Face folders (config.json, safetensors, tokenizer files) into our parameters and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.core import meta
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Sharding
+
+from genjax.errors import CheckpointError
+from genjax.interop import folders, gpt2, lazy, llama, names, safetensors_io
+from genjax.interop.family import Family
+from genjax.interop.place import place
+from genjax.models.gpt import GPTConfig
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (gpt2.FAMILY, llama.FAMILY)}
+DTYPES = ("float32", "bfloat16", "float16")
+TOKENIZER_FILES = ("*tokenizer*", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+
+
+def read_config(folder: str | Path) -> tuple[str, GPTConfig]:
+    """(family, our config) of a folder. Compute dtype, layer scanning, remat and attention are ours to choose: defaults.
+
+    Raises:
+        CheckpointError: no folder, no readable config.json, a family that is not known, or settings that are not supported.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}.")
+    path = folder / "config.json"
+    values = folders.read_json(path)
+    kind = values.get("model_type")
+    if kind not in FAMILIES:
+        raise CheckpointError(f"{path} has model_type {kind!r}; genjax reads {', '.join(map(repr, FAMILIES))}.")
+    return kind, FAMILIES[kind].from_json(values, str(path))
+
+
+def load(
+    folder: str | Path,
+    shardings: Any = None,
+    dtype: str | np.dtype | None = None,
+    scan_layers: bool | None = None,
+    config: GPTConfig | None = None,
+) -> dict[str, Any]:
+    """Reads a folder's parameters onto the devices, slice by slice: `GPT(config).apply({"params": result}, tokens)`.
+
+    The host never holds more than one device's slice of one parameter. In a job of several processes each reads what its own
+    devices need.
+
+    Args:
+        folder: with config.json and safetensors, single or sharded.
+        shardings: a tree of shardings with the structure of the result, one sharding for everything, or None for the default
+            device.
+        dtype: of the parameters; None keeps that of the file.
+        scan_layers: whether layers are stacked along a leading axis; None takes it from `config`.
+        config: what the folder must fit; None reads it from the folder.
+
+    Raises:
+        CheckpointError: the folder cannot be read, or its tensors do not fit the config (every one that does not is listed).
+    """
+    kind, found = read_config(folder)
+    config = config or found
+    if scan_layers is not None:
+        config = dataclasses.replace(config, scan_layers=scan_layers)
+    family = FAMILIES[kind]
+    shapes = family.shapes(config)
+    tensors = safetensors_io.open_folder(folder)
+    arrays = names.to_ours(family.table(config), tensors, shapes, str(folder))
+    targets = _targets(shardings, shapes)
+    return unflatten_dict({path: place(array, targets[path], dtype) for path, array in arrays.items()}, sep="/")
+
+
+def save(
+    folder: str | Path,
+    params: Mapping[str, Any],
+    config: GPTConfig,
+    tokenizer: Any = None,
+    *,
+    dtype: str | None = None,
+    max_shard_bytes: int = safetensors_io.MAX_SHARD_BYTES,
+    overwrite: bool = False,
+) -> None:
+    """Writes a folder that transformers and `load` read.
+
+    Args:
+        folder: new; it appears only when it is complete.
+        params: the parameters, layers stacked or not, on one device or many of this process.
+        config: what they are parameters of; it decides the family.
+        tokenizer: with `save(folder)`, `bos_id` and `eos_id`; None writes none.
+        dtype: of the file; None keeps that of the parameters.
+        max_shard_bytes: larger models become several files; the host holds one of them at a time.
+        overwrite: replace the weights, config and (if given) tokenizer of an existing folder; other files there stay.
+
+    Raises:
+        CheckpointError: no family can express the config, the parameters do not fit it, or the folder cannot be written.
+    """
+    family = family_of(config)
+    if dtype is not None and dtype not in DTYPES:
+        raise CheckpointError(f"dtype {dtype!r} is not one that a checkpoint can be written in: {', '.join(DTYPES)}.")
+    arrays = {path: lazy.of_array(leaf) for path, leaf in flatten_dict(meta.unbox(dict(params)), sep="/").items()}
+    shapes = family.shapes(dataclasses.replace(config, scan_layers="blocks" in params))
+    tensors = names.to_theirs(family.table(config), arrays, shapes)
+    if dtype is not None:
+        tensors = {key: lazy.cast(tensor, dtype) for key, tensor in tensors.items()}
+    stale = safetensors_io.weight_files() + (TOKENIZER_FILES if tokenizer is not None else ())
+    with folders.staged(folder, overwrite, stale) as staging:
+        folders.write_json(staging / "config.json", _config_json(family, config, tokenizer, tensors))
+        if tokenizer is not None:
+            tokenizer.save(staging)
+        safetensors_io.write_files(staging, tensors, max_shard_bytes)
+
+
+def family_of(config: GPTConfig) -> Family:
+    """The family that can express a config.
+
+    Raises:
+        CheckpointError: none can; says for each what stands in the way.
+    """
+    reasons = []
+    for family in FAMILIES.values():
+        phrases = family.misfits(config)
+        if not phrases:
+            return family
+        reasons.append(f"{family.name}: {', '.join(phrases)}")
+    raise CheckpointError("no Hugging Face family has this model. " + ". ".join(reasons) + ".")
+
+
+def _targets(shardings: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Sharding | None]:
+    if shardings is None or isinstance(shardings, Sharding):
+        return dict.fromkeys(shapes, shardings)
+    targets = flatten_dict(dict(shardings), sep="/")
+    if targets.keys() != shapes.keys():
+        odd = sorted(targets.keys() ^ shapes.keys())
+        raise CheckpointError(f"the shardings are not those of the parameters: {', '.join(odd)} are in one tree only.")
+    return targets
+
+
+def _config_json(
+    family: Family, config: GPTConfig, tokenizer: Any, tensors: Mapping[str, lazy.LazyArray]
+) -> dict[str, Any]:
+    dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
+    return {
+        "model_type": family.name,
+        "architectures": [family.architecture],
+        "torch_dtype": dtypes[0] if len(dtypes) == 1 else "float32",
+        "bos_token_id": getattr(tokenizer, "bos_id", None),
+        "eos_token_id": getattr(tokenizer, "eos_id", None),
+        **family.to_json(config),
+    }
