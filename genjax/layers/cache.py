@@ -1,0 +1,104 @@
+"""The cache of keys and values for decoding: static shape, rows of different prompt lengths side by side."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from genjax.parallel.rules import constrain
+
+
+@struct.dataclass
+class KVCache:
+    """Keys and values of every layer, for `S` slots of `B` rows.
+
+    Prompts are left-padded, so that one slot index serves all rows: slot s of row b holds position s - start[b], and slots
+    below start[b] are never attended. Writing beyond the last slot is not checked: `index + T <= S` is the caller's to keep.
+
+    Attributes:
+        key, value: a tuple of [B S G K] arrays, one for each layer; or one [L B S G K] array when layers are scanned.
+        index: int32 scalar, the next free slot.
+        start: int32 [B], the first valid slot of each row.
+    """
+
+    key: tuple[Float[Array, "batch slots kv_heads head_dim"], ...] | Float[Array, "layers batch slots kv_heads head_dim"]
+    value: tuple[Float[Array, "batch slots kv_heads head_dim"], ...] | Float[Array, "layers batch slots kv_heads head_dim"]
+    index: Int[Array, ""]
+    start: Int[Array, "batch"]
+
+    @property
+    def slots(self) -> int:
+        """How many tokens a row can hold."""
+        return (self.key[0] if isinstance(self.key, tuple) else self.key).shape[-3]
+
+    def positions(self, length: int) -> Int[Array, "batch length"]:
+        """Positions of the next `length` tokens; those of padding are 0."""
+        slots = self.index + jnp.arange(length, dtype=jnp.int32)
+        return jnp.maximum(slots[None, :] - self.start[:, None], 0)
+
+    def segment_ids(self, length: int) -> tuple[Int[Array, "batch length"], Int[Array, "batch slots"]]:
+        """Segments of the next `length` tokens and of all slots: 1 where a row has begun, 0 in its padding."""
+        query = self.index + jnp.arange(length, dtype=jnp.int32)[None, :] >= self.start[:, None]
+        key = jnp.arange(self.slots, dtype=jnp.int32)[None, :] >= self.start[:, None]
+        return query.astype(jnp.int32), key.astype(jnp.int32)
+
+    def advance(self, length: int) -> "KVCache":
+        """The cache after `length` tokens were written to every layer."""
+        return self.replace(index=self.index + length)
+
+
+def init_cache(
+    num_layers: int,
+    batch: int,
+    length: int,
+    kv_heads: int,
+    head_dim: int,
+    dtype: jnp.dtype = jnp.float32,
+    stacked: bool = False,
+    start: Int[Array, "batch"] | None = None,
+) -> KVCache:
+    """An empty cache of `length` slots, sharded over rows and key heads inside a parallel context.
+
+    Args:
+        start: the first valid slot of each row, its left padding; 0 by default.
+    """
+    start = jnp.zeros((batch,), jnp.int32) if start is None else jnp.asarray(start, jnp.int32)
+    index = jnp.zeros((), jnp.int32)
+
+    def empty(*leading: int) -> Array:
+        return _constrain(jnp.zeros((*leading, batch, length, kv_heads, head_dim), dtype))
+
+    if stacked:
+        return KVCache(empty(num_layers), empty(num_layers), index, start)
+    return KVCache(tuple(empty() for _ in range(num_layers)), tuple(empty() for _ in range(num_layers)), index, start)
+
+
+def write(
+    cache: KVCache,
+    layer: int | Int[Array, ""],
+    key: Float[Array, "batch length kv_heads head_dim"],
+    value: Float[Array, "batch length kv_heads head_dim"],
+) -> tuple[KVCache, Float[Array, "batch slots kv_heads head_dim"], Float[Array, "batch slots kv_heads head_dim"]]:
+    """Puts a layer's new keys and values at `cache.index`; returns the cache and all keys and values of that layer.
+
+    `layer` is a Python number when the layers are a tuple, and may be traced when they are stacked.
+    """
+    stored = []
+    for old, new in ((cache.key, key), (cache.value, value)):
+        if isinstance(old, tuple):
+            whole = lax.dynamic_update_slice(old[layer], new.astype(old[layer].dtype), (0, cache.index, 0, 0))
+            whole = _constrain(whole)
+            stored.append(((*old[:layer], whole, *old[layer + 1 :]), whole))
+        else:
+            # In place within the scan's carry: only the new slots are written.
+            stack = lax.dynamic_update_slice(old, new.astype(old.dtype)[None], (layer, 0, cache.index, 0, 0))
+            stack = _constrain(stack)
+            stored.append((stack, lax.dynamic_index_in_dim(stack, layer, keepdims=False)))
+    (keys, all_keys), (values, all_values) = stored
+    return cache.replace(key=keys, value=values), all_keys, all_values
+
+
+def _constrain(x: jax.Array) -> jax.Array:
+    names = ("activation_batch", None, "activation_kv_heads", "activation_head_dim")
+    return constrain(x, *(None,) * (x.ndim - 4), *names)

@@ -1,0 +1,62 @@
+"""Where a token stands: sinusoidal tables and rotary embeddings. (Learned positions are an `Embedding`.)"""
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama-3's stretching of rotary frequencies to a longer context.
+
+    Attributes:
+        factor: how much the low frequencies slow down.
+        low_freq_factor: wavelengths longer than original_context_length / low_freq_factor are stretched by `factor`.
+        high_freq_factor: wavelengths shorter than original_context_length / high_freq_factor stay; between the two the
+            stretch is interpolated.
+        original_context_length: context before stretching, in tokens.
+    """
+
+    factor: float = 8.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_context_length: int = 8192
+
+
+def sinusoidal(positions: Int[Array, "*lead"], features: int) -> Float[Array, "*lead features"]:
+    """Vaswani et al., 2017, section 3.5: sin(position / 10000^(2i/features)) at even features, cos at odd ones."""
+    frequencies = 10000.0 ** (-jnp.arange(0, features, 2, dtype=jnp.float32) / features)
+    angles = positions[..., None].astype(jnp.float32) * frequencies
+    table = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return table.reshape(*positions.shape, -1)[..., :features]
+
+
+def rotary_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> Float[Array, "half"]:
+    """Radians for each position step: theta^(-2i/head_dim), i < head_dim / 2 (Su et al., 2021, equation 15)."""
+    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    if scaling is None:
+        return frequencies
+    wavelengths = 2 * math.pi / frequencies
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    smooth = jnp.clip((scaling.original_context_length / wavelengths - low) / (high - low), 0.0, 1.0)
+    return (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
+
+
+def rotary_angles(
+    positions: Int[Array, "batch length"], head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]]:
+    """Cosines and sines for `rotate`, in float32; the same for every layer."""
+    angles = positions[..., None].astype(jnp.float32) * rotary_frequencies(head_dim, theta, scaling)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(
+    x: Float[Array, "batch length heads head_dim"],
+    angles: tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]],
+) -> Float[Array, "batch length heads head_dim"]:
+    """Rotary embedding in Llama's layout: feature i is paired with i + head_dim / 2 (halves, not interleaved pairs)."""
+    cosine, sine = (a[:, :, None, :] for a in angles)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1).astype(x.dtype)

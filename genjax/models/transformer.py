@@ -1,0 +1,227 @@
+"""Transformer blocks, and stacks of them: scanned or unrolled, rematerialized by a named policy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from genjax.config import choose
+from genjax.layers.attention import Implementation
+from genjax.layers.cache import KVCache
+from genjax.layers.mlp import MLP, Activation
+from genjax.layers.multihead import MultiHeadAttention
+from genjax.layers.norm import LayerNorm, RMSNorm
+from genjax.parallel.rules import constrain
+
+Norm = Literal["layernorm", "rmsnorm"]
+NormPosition = Literal["pre", "post"]
+Remat = Literal["none", "full", "dots", "attention", "dots_and_attention"]
+
+_POLICIES = jax.checkpoint_policies
+
+# What the backward pass keeps of a block's forward pass; the rest is computed again.
+REMAT_POLICIES: Mapping[str, Callable | None] = MappingProxyType(
+    {
+        "none": None,  # everything is kept, nothing computed twice
+        "full": _POLICIES.nothing_saveable,  # only the block's input
+        "attention": _POLICIES.save_only_these_names("attention_out"),  # also attention's output
+        "dots": _POLICIES.dots_with_no_batch_dims_saveable,  # also the outputs of projections
+        "dots_and_attention": _POLICIES.save_from_both_policies(
+            _POLICIES.dots_with_no_batch_dims_saveable, _POLICIES.save_only_these_names("attention_out")
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """The hyper-parameters of one block.
+
+    Attributes:
+        num_heads, num_kv_heads, head_dim: query heads, key and value heads, width of a head.
+        mlp_dim: width of the MLP's hidden layer.
+        causal: whether a token sees only those before it.
+        sliding_window: how many tokens it sees at most, itself included; 0 for all.
+        norm, norm_epsilon: kind of normalization, and what is added to its variance.
+        norm_position: "pre" normalizes what a sublayer reads, "post" the sum it leaves (Vaswani et al., 2017).
+        activation, gated: the MLP's.
+        use_bias: biases on projections and in LayerNorm.
+        dropout: share of each sublayer's output that is dropped while training.
+        dtype: the computation's dtype.
+        attention: the attention kernel.
+        init_std: standard deviation of kernels.
+        residual_std: that of the kernels that write into the residual stream.
+    """
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_dim: int
+    causal: bool = True
+    sliding_window: int = 0
+    norm: Norm = "layernorm"
+    norm_epsilon: float = 1e-5
+    norm_position: NormPosition = "pre"
+    activation: Activation = "gelu_tanh"
+    gated: bool = False
+    use_bias: bool = True
+    dropout: float = 0.0
+    dtype: str = "float32"
+    attention: Implementation = "auto"
+    init_std: float = 0.02
+    residual_std: float = 0.02
+
+
+@struct.dataclass
+class BlockInputs:
+    """What every block of a stack reads beside its own input.
+
+    Attributes:
+        rotary: cosines and sines [batch length head_dim/2], or None.
+        segment_ids: int [batch length], or None.
+        mask, bias: [#batch #heads length keys], or None.
+    """
+
+    rotary: tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]] | None = None
+    segment_ids: Int[Array, "batch length"] | None = None
+    mask: Bool[Array, "#batch #heads length keys"] | None = None
+    bias: Float[Array, "#batch #heads length keys"] | None = None
+
+
+class Carry(NamedTuple):
+    """What passes from block to block: the residual stream and the cache."""
+
+    x: Float[Array, "batch length features"]
+    cache: KVCache | None
+
+
+def make_norm(kind: Norm, epsilon: float, use_bias: bool, dtype: str, name: str | None = None) -> nn.Module:
+    """A LayerNorm or an RMSNorm."""
+    if kind == "rmsnorm":
+        return RMSNorm(epsilon, dtype=jnp.dtype(dtype), name=name)
+    return LayerNorm(epsilon, use_bias=use_bias, dtype=jnp.dtype(dtype), name=name)
+
+
+class Block(nn.Module):
+    """Attention and an MLP, each added to the residual stream."""
+
+    config: BlockConfig
+
+    @nn.compact
+    def __call__(self, carry: Carry, layer: int | Int[Array, ""], inputs: BlockInputs, deterministic: bool) -> tuple[Carry, None]:
+        """`layer` numbers the block in the cache. Returns the carry, and None for `nn.scan` to stack."""
+        c = self.config
+        x, cache = carry
+        kernel_init, out_init = nn.initializers.normal(c.init_std), nn.initializers.normal(c.residual_std)
+        dtype = jnp.dtype(c.dtype)
+        attention = MultiHeadAttention(
+            num_heads=c.num_heads,
+            num_kv_heads=c.num_kv_heads,
+            head_dim=c.head_dim,
+            causal=c.causal,
+            sliding_window=c.sliding_window,
+            use_bias=c.use_bias,
+            implementation=c.attention,
+            kernel_init=kernel_init,
+            out_init=out_init,
+            dtype=dtype,
+            name="attention",
+        )
+        mlp = MLP(
+            c.mlp_dim,
+            activation=c.activation,
+            gated=c.gated,
+            use_bias=c.use_bias,
+            kernel_init=kernel_init,
+            out_init=out_init,
+            dtype=dtype,
+            name="mlp",
+        )
+
+        def norm(name: str) -> nn.Module:
+            return make_norm(c.norm, c.norm_epsilon, c.use_bias, c.dtype, name)
+
+        def dropped(y: Array) -> Array:
+            return nn.Dropout(c.dropout)(y, deterministic=deterministic) if c.dropout else y
+
+        def whole(y: Array) -> Array:
+            return constrain(y, "activation_batch", "activation_length", "activation_embed")
+
+        read = norm("attention_norm")(x) if c.norm_position == "pre" else x
+        out, cache = attention(
+            read,
+            rotary=inputs.rotary,
+            segment_ids=inputs.segment_ids,
+            mask=inputs.mask,
+            bias=inputs.bias,
+            cache=cache,
+            layer=layer,
+        )
+        x = whole(x + dropped(out))
+        if c.norm_position == "post":
+            x = norm("attention_norm")(x)
+            return Carry(norm("mlp_norm")(whole(x + dropped(mlp(x)))), cache), None
+        return Carry(whole(x + dropped(mlp(norm("mlp_norm")(x)))), cache), None
+
+
+def make_blocks(config: BlockConfig, num_layers: int, scan_layers: bool, remat: Remat) -> nn.Module | list[nn.Module]:
+    """The blocks of a stack, to be assigned to `self.blocks` in a module's `setup`.
+
+    Scanned, they are one module whose parameters have a leading layers axis: compile time does not grow with depth. Unrolled,
+    they are a list, `blocks_0`, `blocks_1`, ..., which runs faster on CPU and in decoding.
+    """
+    policy = choose("remat", remat, REMAT_POLICIES)
+    block = Block
+    if policy is not None:
+        # Static: `deterministic`, counted without self. Inside a scan the compiler cannot merge the two computations anyway.
+        block = nn.remat(Block, policy=policy, prevent_cse=not scan_layers, static_argnums=(4,))
+    if not scan_layers:
+        return [block(config) for _ in range(num_layers)]
+    scanned = nn.scan(
+        block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(0, nn.broadcast, nn.broadcast),
+        length=num_layers,
+        metadata_params={nn.PARTITION_NAME: "layers"},
+    )
+    return scanned(config)
+
+
+def run_blocks(
+    blocks: nn.Module | Sequence[nn.Module],
+    num_layers: int,
+    x: Float[Array, "batch length features"],
+    inputs: BlockInputs,
+    cache: KVCache | None = None,
+    deterministic: bool = True,
+) -> tuple[Float[Array, "batch length features"], KVCache | None]:
+    """Passes x through the blocks of `make_blocks`; the returned cache has advanced by x's length."""
+    carry = Carry(x, cache)
+    if isinstance(blocks, nn.Module):
+        carry, _ = blocks(carry, jnp.arange(num_layers), inputs, deterministic)
+    else:
+        for layer, block in enumerate(blocks):
+            carry, _ = block(carry, layer, inputs, deterministic)
+    return carry.x, None if carry.cache is None else carry.cache.advance(x.shape[1])
+
+
+def stack_blocks(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`blocks_0`, `blocks_1`, ... joined to one `blocks` with a leading layers axis; the rest as it is."""
+    names = sorted((name for name in params if name.startswith("blocks_")), key=lambda name: int(name.removeprefix("blocks_")))
+    rest = {name: value for name, value in params.items() if name not in names}
+    return {**rest, "blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[name] for name in names))}
+
+
+def unstack_blocks(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`blocks` with a leading layers axis split to `blocks_0`, `blocks_1`, ...; the rest as it is."""
+    blocks = params["blocks"]
+    count = jax.tree.leaves(blocks)[0].shape[0]
+    rest = {name: value for name, value in params.items() if name != "blocks"}
+    return {**rest, **{f"blocks_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], blocks) for i in range(count)}}

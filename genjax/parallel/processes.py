@@ -1,0 +1,93 @@
+"""Several processes as one program: start, identity, batches and barriers."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+
+from genjax.errors import ConfigError
+from genjax.parallel.rules import DEFAULT_RULES, Rules, batch_parts, batch_sharding
+
+
+def initialize() -> None:
+    """Joins the other processes of the run, if there are any; must come before any other use of JAX.
+
+    Three variables name the processes by hand: JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID. Under
+    Slurm, Open MPI, Kubernetes jobs and on Cloud TPU, JAX finds them itself.
+
+    Raises:
+        ConfigError: some of the three variables are set and others are not, or one is not a number.
+    """
+    if jax.distributed.is_initialized():
+        return
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = [name for name in names if os.environ.get(name)]
+    if given:
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ConfigError(f"{', '.join(given)} is set, {', '.join(missing)} is not; set all three, or none for one process.")
+        try:
+            count, index = int(os.environ[names[1]]), int(os.environ[names[2]])
+        except ValueError as error:
+            raise ConfigError(f"JAX_NUM_PROCESSES and JAX_PROCESS_ID must be whole numbers: {error}.") from error
+        if count > 1:
+            jax.distributed.initialize(os.environ[names[0]], num_processes=count, process_id=index)
+    elif _in_cluster():
+        jax.distributed.initialize()
+
+
+def is_main() -> bool:
+    """Whether this process writes the logs and files that are written once."""
+    return jax.process_index() == 0
+
+
+def reader_slice(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> tuple[int, int]:
+    """Which part of every global batch this process reads, as (index, count).
+
+    Processes that hold the same examples (their devices differ along tensor or sequence only) get the same index.
+
+    Raises:
+        ConfigError: the mesh gives this process rows that are not one contiguous, equal part.
+    """
+    parts = batch_parts(mesh, rules)
+    ranges = batch_sharding(mesh, rules).devices_indices_map((parts,))
+    mine = sorted({_start(ranges[device][0]) for device in mesh.local_devices})
+    count = parts // len(mine)
+    if mine != list(range(mine[0], mine[0] + len(mine))) or mine[0] % len(mine) or parts % len(mine):
+        raise ConfigError(
+            f"process {jax.process_index()} would hold parts {mine} of {parts} of the batch, which are not one equal share; "
+            "let data * fsdp be a multiple of the number of processes, or of none."
+        )
+    return mine[0] // len(mine), count
+
+
+def global_batch(local: Mapping[str, np.ndarray], mesh: Mesh, rules: Rules = DEFAULT_RULES) -> dict[str, jax.Array]:
+    """Global arrays from the rows that each process read (those that `reader_slice` names)."""
+    _, count = reader_slice(mesh, rules)
+
+    def one(rows: np.ndarray) -> jax.Array:
+        sharding: NamedSharding = batch_sharding(mesh, rules, rows.ndim)
+        return jax.make_array_from_process_local_data(sharding, rows, (rows.shape[0] * count, *rows.shape[1:]))
+
+    return {name: one(np.asarray(rows)) for name, rows in local.items()}
+
+
+def barrier(name: str) -> None:
+    """Waits until every process has come to the barrier of this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _in_cluster() -> bool:
+    several = any(int(os.environ.get(name, "1") or 1) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+    kubernetes = "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
+    chips = Path("/dev/accel0").exists() or "TPU_WORKER_HOSTNAMES" in os.environ
+    return several or kubernetes or chips
+
+
+def _start(part: slice) -> int:
+    return part.start or 0
