@@ -1,9 +1,9 @@
 """Sources, tokenizers, packing and the addressable pipeline."""
 
-from genjax.data.build import build
+from genjax.data.build import build, describe
 from genjax.data.dataset import Dataset, Datasets
 from genjax.data.text import DataInfo
 from genjax.data.tokenizers.base import Tokenizer
 from genjax.data.tokenizers.load import load_tokenizer
 
-__all__ = ["DataInfo", "Dataset", "Datasets", "Tokenizer", "build", "load_tokenizer"]
+__all__ = ["DataInfo", "Dataset", "Datasets", "Tokenizer", "build", "describe", "load_tokenizer"]

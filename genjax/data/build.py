@@ -6,9 +6,10 @@ from typing import Any
 
 from genjax.config import choose
 from genjax.data.dataset import Datasets
-from genjax.data.text import build_text
+from genjax.data.text import build_text, describe_text
 
 DATASETS = {"text": build_text}
+DESCRIPTIONS = {"text": describe_text}
 
 
 def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
@@ -25,3 +26,14 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
     """
     kind = choose("data.name", config.get("name", "text"), DATASETS)
     return kind(config, seed=seed, cache_dir=cache_dir)
+
+
+def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Any:
+    """What `build` would say of the training data (`.info`) as far as the config and a tokenizer tell: nothing is read.
+
+    For compiling a step without its data, and for sampling from a run whose data is elsewhere.
+
+    Raises:
+        ConfigError: unknown or wrong key.
+    """
+    return choose("data.name", config.get("name", "text"), DESCRIPTIONS)(config, tokenizer)

@@ -34,15 +34,17 @@ class DataInfo:
     """A text dataset in figures.
 
     Attributes:
-        tokenizer: what made the tokens, and turns them back into text.
+        tokenizer: what made the tokens, and turns them back into text; None in a description without data.
+        batch_size: rows of a global batch.
         num_rows: rows of an epoch.
         num_documents, num_tokens, num_bytes: of the corpus; specials count as tokens, not as bytes of text.
         num_predictions: targets of an epoch.
         fill: the part of an epoch's targets that is not padding.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     vocab_size: int
+    batch_size: int
     sequence_length: int
     mode: str
     num_rows: int
@@ -80,6 +82,24 @@ def build_text(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) 
     return Datasets(
         _dataset(config, made, made.train, fingerprint, seed),
         None if made.evaluation is None else _dataset(config, made, made.evaluation, fingerprint, None),
+    )
+
+
+def describe_text(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> DataInfo:
+    """See `genjax.data.describe`."""
+    config = structure(TextDataConfig, config, "config.data")
+    return DataInfo(
+        tokenizer=tokenizer,
+        vocab_size=tokenizer.vocab_size if tokenizer else 0,
+        batch_size=config.batch_size,
+        sequence_length=config.sequence_length,
+        mode=config.mode,
+        num_rows=0,
+        num_documents=0,
+        num_tokens=0,
+        num_bytes=0,
+        num_predictions=0,
+        fill=1.0,
     )
 
 
@@ -139,6 +159,7 @@ def _dataset(config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprin
     info = DataInfo(
         tokenizer=made.tokenizer,
         vocab_size=made.tokenizer.vocab_size,
+        batch_size=config.batch_size,
         sequence_length=length,
         mode=config.mode,
         num_rows=rows.num_rows,

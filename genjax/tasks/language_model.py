@@ -14,7 +14,7 @@ from genjax.config import choose, plain, structure
 from genjax.data import DataInfo
 from genjax.errors import ConfigError
 from genjax.models.gpt import GPT, GPTConfig, flops_per_token
-from genjax.models.gpt_sizes import SIZES
+from genjax.models.gpt_sizes import GPT_SIZES
 from genjax.parallel.rules import current_context
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Aux, Batch, Metrics, Turn, Variables
@@ -44,7 +44,7 @@ def model_config(section: Mapping[str, Any], vocab_size: int) -> GPTConfig:
     """
     values = dict(section)
     size = values.pop("size", "")
-    base = plain(choose("config.task.model.size:", size, SIZES)) if size else {}
+    base = plain(choose("config.task.model.size:", size, GPT_SIZES)) if size else {}
     if vocab_size and not values.get("vocab_size"):
         values["vocab_size"] = max(vocab_size, base.get("vocab_size", 0))
     config = structure(GPTConfig, base | values, "config.task.model")
@@ -59,8 +59,8 @@ def model_config(section: Mapping[str, Any], vocab_size: int) -> GPTConfig:
 class LanguageModel(BaseTask):
     """A GPT under next-token cross-entropy.
 
-    FLOPs are counted as 2 for each multiply-add in matrix products, three times the forward pass for a training step, and
-    causal attention as the half of the square that is not masked. Recomputation under remat is not counted (MFU, not HFU).
+    FLOPs follow `models.gpt.flops_per_token` with causal attention counted as the half that is not masked; what remat computes
+    again is not counted (MFU, not HFU).
     """
 
     config: LanguageModelConfig
@@ -106,7 +106,7 @@ class LanguageModel(BaseTask):
 
     def _sums(self, variables, batch, key, *, deterministic):
         params = variables["gpt"]
-        hidden = self.model.apply(
+        hidden, _ = self.model.apply(
             params,
             batch["tokens"],
             positions=batch["positions"],
@@ -138,7 +138,7 @@ class LanguageModel(BaseTask):
     @property
     def flops_per_step(self) -> float:
         tokens = self.info.batch_size * self.info.sequence_length
-        return 3.0 * tokens * flops_per_token(self.model_config, self.info.sequence_length)
+        return tokens * flops_per_token(self.model_config, self.info.sequence_length)
 
     @property
     def units_per_step(self) -> tuple[str, int]:
