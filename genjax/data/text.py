@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from genjax.data.hashing import digest
 from genjax.data.packing import plan_rows
 from genjax.data.rows import PackedRows, WindowRows
 from genjax.data.sources.document import Source
+from genjax.data.sources.jsonl import JsonLines
 from genjax.data.sources.stdlib import StandardLibrary
 from genjax.data.sources.text_files import TextFiles
+from genjax.data.sources.tfds import TensorFlowDataset
 from genjax.data.split import Split, split
 from genjax.data.text_config import TextDataConfig
 from genjax.data.token_cache import Tokenized, cached
@@ -90,7 +93,7 @@ def describe_text(config: Mapping[str, Any], tokenizer: Tokenizer | None = None)
     config = structure(TextDataConfig, config, "config.data")
     return DataInfo(
         tokenizer=tokenizer,
-        vocab_size=tokenizer.vocab_size if tokenizer else 0,
+        vocab_size=tokenizer.vocab_size if tokenizer else config.tokenizer.vocab_size,
         batch_size=config.batch_size,
         sequence_length=config.sequence_length,
         mode=config.mode,
@@ -104,13 +107,20 @@ def describe_text(config: Mapping[str, Any], tokenizer: Tokenizer | None = None)
 
 
 def _sources(config: TextDataConfig) -> tuple[Source, Source | None]:
+    """Where the documents come from, and where the held-out ones do when that is another place."""
     if config.source == "stdlib":
         return StandardLibrary(config.include_tests), None
-
-    def files(path: str) -> Source:
-        return TextFiles(path, config.document_separator, config.encoding_errors)
-
-    return files(config.path), files(config.evaluation_path) if config.evaluation_path else None
+    if config.source == "tfds":
+        read = partial(TensorFlowDataset, config.tfds_name, data_dir=config.path, text_field=config.text_field)
+        place, other = config.tfds_split, config.evaluation_tfds_split
+    elif config.source == "jsonl":
+        read = partial(JsonLines, text_field=config.text_field)
+        place, other = config.path, config.evaluation_path
+    else:
+        read = partial(TextFiles, separator=config.document_separator)
+        place, other = config.path, config.evaluation_path
+    read = partial(read, encoding_errors=config.encoding_errors)
+    return read(place), read(other) if other else None
 
 
 def _tokenize(

@@ -65,6 +65,11 @@ def join_pieces(pieces: Sequence[bytes], ids: Sequence[int]) -> bytes:
     return b"".join(pieces[i] for i in np.asarray(ids, dtype=np.int64).tolist() if 0 <= i < size)
 
 
+def byte_of_piece(piece: str) -> bytes:
+    """The byte that a fallback piece such as `<0x0A>` names."""
+    return bytes([int(piece[3:-1], 16)])
+
+
 def write_manifest(folder: Path, **values: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).write_text(json.dumps(values, indent=1), encoding="utf-8")

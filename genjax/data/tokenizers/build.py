@@ -1,19 +1,37 @@
 """The tokenizer that a config asks for: loaded, or trained from the corpus."""
 
+import os
 from collections.abc import Callable, Iterable
 
 from genjax.data.text_config import TokenizerConfig
 from genjax.data.tokenizers.base import Tokenizer
+from genjax.data.tokenizers.bpe import BPETokenizer, train_bpe
 from genjax.data.tokenizers.byte import ByteTokenizer
-from genjax.data.tokenizers.character import train_character
+from genjax.data.tokenizers.character import CharacterTokenizer, train_character
 from genjax.data.tokenizers.load import load_tokenizer
+from genjax.data.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from genjax.errors import ConfigError
+
+KINDS = {"byte": ByteTokenizer, "character": CharacterTokenizer, "sentencepiece": SentencePieceTokenizer, "bpe": BPETokenizer}
+VOCAB_SIZE = 8192
 
 
 def given_tokenizer(config: TokenizerConfig) -> Tokenizer | None:
-    """The tokenizer that needs no corpus, or None when it must be trained."""
-    if config.path:
-        return load_tokenizer(config.path)
-    return ByteTokenizer() if config.name == "byte" else None
+    """The tokenizer that needs no corpus, or None when it must be trained.
+
+    Raises:
+        ConfigError: what lies at `path` is of another kind than `name`.
+    """
+    if not config.path:
+        return ByteTokenizer() if config.name == "byte" else None
+    tokenizer = load_tokenizer(os.path.expandvars(config.path))
+    if config.name != "pretrained" and not isinstance(tokenizer, KINDS[config.name]):
+        found = next(name for name, kind in KINDS.items() if isinstance(tokenizer, kind))
+        raise ConfigError(
+            f"data.tokenizer.path {config.path} holds a {found} tokenizer, but data.tokenizer.name is {config.name!r}; "
+            f"set the name to {found!r} or 'pretrained'."
+        )
+    return tokenizer
 
 
 def train_tokenizer(
@@ -27,4 +45,7 @@ def train_tokenizer(
     """
     if config.name == "character":
         return train_character(all_texts(), config.add_eos)
-    raise NotImplementedError(config.name)
+    texts, vocab_size = sample(config.train_characters), config.vocab_size or VOCAB_SIZE
+    if config.name == "sentencepiece":
+        return train_sentencepiece(texts, vocab_size, config.model_type)
+    return train_bpe(texts, vocab_size)

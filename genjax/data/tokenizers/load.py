@@ -3,21 +3,53 @@
 from pathlib import Path
 
 from genjax.data.tokenizers.base import MANIFEST, Tokenizer, read_json
+from genjax.data.tokenizers.bpe import BPETokenizer, load_gpt2_files, load_tokenizer_json
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.data.tokenizers.character import CharacterTokenizer
+from genjax.data.tokenizers.sentencepiece import MODEL_FILE, load_sentencepiece
 from genjax.errors import DataError
 
 
-def load_tokenizer(folder: Path | str) -> Tokenizer:
-    """Reads what `Tokenizer.save` wrote.
+def load_tokenizer(path: Path | str) -> Tokenizer:
+    """Reads what `Tokenizer.save` wrote, or what lies beside a published model's weights.
+
+    Args:
+        path: a folder with genjax' own files, tokenizer.json, vocab.json and merges.txt, or tokenizer.model (looked for in this
+            order); or one such tokenizer.json or .model file.
 
     Raises:
-        DataError: no such folder, nothing in it that is a tokenizer, or a file that cannot be read.
+        DataError: nothing there, nothing that is a tokenizer, or a file that cannot be read.
     """
-    folder = Path(folder)
-    if not folder.exists():
-        raise DataError(f"the tokenizer folder {folder} does not exist.")
+    path = Path(path).expanduser()
+    if path.is_file():
+        return load_sentencepiece(path) if path.suffix == ".model" else load_tokenizer_json(path)
+    if not path.is_dir():
+        raise DataError(f"the tokenizer folder {path} does not exist.")
+    if (path / MANIFEST).exists():
+        return _saved(path)
+    if (path / "tokenizer.json").exists():
+        return load_tokenizer_json(path / "tokenizer.json")
+    if (path / "vocab.json").exists() and (path / "merges.txt").exists():
+        return load_gpt2_files(path)
+    if (path / MODEL_FILE).exists():
+        return load_sentencepiece(path / MODEL_FILE)
+    raise DataError(
+        f"the folder {path} holds no tokenizer; expected {MANIFEST}, tokenizer.json, vocab.json with merges.txt, or {MODEL_FILE}."
+    )
+
+
+def _saved(folder: Path) -> Tokenizer:
     manifest = read_json(folder / MANIFEST)
-    if manifest["kind"] == "byte":
-        return ByteTokenizer()
-    return CharacterTokenizer(manifest["characters"], manifest["add_eos"])
+    try:
+        if manifest["kind"] == "byte":
+            return ByteTokenizer()
+        if manifest["kind"] == "character":
+            return CharacterTokenizer(manifest["characters"], manifest["add_eos"])
+        if manifest["kind"] == "sentencepiece":
+            return load_sentencepiece(folder / MODEL_FILE)
+        if manifest["kind"] == "bpe":
+            serialized = load_tokenizer_json(folder / "tokenizer.json").serialized
+            return BPETokenizer(serialized, manifest["bos_id"], manifest["eos_id"], manifest["adds_bos"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / MANIFEST} lacks {error}; save the tokenizer again.") from error
+    raise DataError(f"{folder / MANIFEST} names the kind {manifest['kind']!r}; known: byte, character, sentencepiece, bpe.")
