@@ -113,23 +113,25 @@ def _open_file(path: Path) -> dict[str, LazyArray]:
             f"{path} is not a complete safetensors file ({error}; it is {_length(path)} bytes long); "
             "it may be truncated or corrupt: copy or download it again."
         ) from error
-    tensors = {}
-    for key in keys:
-        piece = file.get_slice(key)
-        if piece.get_dtype() not in DTYPES:
-            raise CheckpointError(
-                f"{path}: {key} has the dtype {piece.get_dtype()}; readable are {', '.join(DTYPES)}. "
-                "Quantized weights must be converted back to floating point first."
-            )
-        tensors[key] = LazyArray(tuple(piece.get_shape()), DTYPES[piece.get_dtype()], _reader(file, key))
-    return tensors
+    return {key: _tensor(path, file, key) for key in keys}
 
 
-def _reader(file: Any, key: str):
+def _tensor(path: Path, file: Any, key: str) -> LazyArray:
+    piece = file.get_slice(key)
+    if piece.get_dtype() not in DTYPES:
+        raise CheckpointError(
+            f"{path}: {key} has the dtype {piece.get_dtype()}; readable are {', '.join(DTYPES)}. "
+            "Quantized weights must be converted back to floating point first."
+        )
+    dtype = DTYPES[piece.get_dtype()]
+
     def read(index: Index) -> np.ndarray:
+        shape = tuple(s.stop - s.start for s in index)
+        if 0 in shape:  # safetensors has no empty slices
+            return np.empty(shape, dtype)
         return file.get_slice(key)[index] if index else file.get_tensor(key)
 
-    return read
+    return LazyArray(tuple(piece.get_shape()), dtype, read)
 
 
 def _open_shards(index: Path) -> dict[str, LazyArray]:
