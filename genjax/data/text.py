@@ -156,11 +156,11 @@ def _sample(parts: Split, source: Source, limit: int) -> Iterator[str]:
 
 def _dataset(config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprint: str, seed: int | None) -> Dataset:
     """A training dataset when there is a seed, otherwise an evaluation dataset: in order, finite, every token once."""
-    length = config.sequence_length
+    length, order = config.sequence_length, seed if config.shuffle else None
     predictions = np.maximum(corpus.lengths - 1, 0).sum() if config.mode == "pack" else max(0, len(corpus.tokens) - 1)
     _check_size(config, int(predictions), len(corpus.tokens), training=seed is not None)
     if config.mode == "pack":
-        plan = plan_rows(corpus.offsets[:-1], corpus.lengths, length, seed)
+        plan = plan_rows(corpus.offsets[:-1], corpus.lengths, length, order)
         rows = PackedRows(corpus, plan, length, config.continue_positions)
         predictions = plan.num_predictions
     else:
@@ -179,7 +179,6 @@ def _dataset(config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprin
         num_predictions=predictions,
         fill=predictions / (rows.num_rows * length),
     )
-    order = seed if config.shuffle else None
     shape = (config.mode, length, config.batch_size, config.continue_positions, config.shuffle, seed)
     batches = Batches(rows, config.batch_size, order, endless=seed is not None)
     reading = Reading(config.num_threads, config.num_workers, config.prefetch)
