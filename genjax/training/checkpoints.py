@@ -8,9 +8,10 @@ and renames at the end, so a killed save leaves no step; what a disk or a file s
 import errno
 import gc
 import json
-import logging
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from genjax.config import plain
 from genjax.errors import CheckpointError, RunError
 from genjax.training import manifest as manifests
 from genjax.training.quiet import QuietOrbax
@@ -30,7 +32,6 @@ TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of what Orbax has not committ
 OVERHEAD_BYTES = 64 * 1024  # metadata of a small checkpoint
 MAX_LISTED = 40  # differing leaves in a message
 GOOD, DAMAGED, UNREADABLE = range(3)  # verdicts on a checkpoint; processes agree on the largest
-FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 NOT_DAMAGE = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Too many open files")
 
 
@@ -44,7 +45,7 @@ class Checkpoints:
         asynchronous: write in the background; `save` returns when the arrays have left the devices.
         stop_on_failure: a save that fails (disk full) raises RunError (True), or is one warning and the run goes on (False;
             in runs of several processes a failed write always stops, since the processes can no longer agree).
-        report: receives each warning as one line; by default the logger "genjax".
+        report: receives each warning as one line, on process 0; by default it is printed to standard error.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         self._keep, self._keep_every, self._asynchronous = max(keep, 1), keep_every, asynchronous
         self._stop_on_failure = stop_on_failure
-        self._report = report or logging.getLogger("genjax").warning
+        self._report_line = report or (lambda line: print(f"warning: {line}", file=sys.stderr, flush=True))
         self._manager: ocp.CheckpointManager | None = None
         self._writing: tuple[int, int] | None = None  # step and bytes of the save in flight
         self._own: set[int] = set()  # steps that this object saved or restored
@@ -74,7 +75,7 @@ class Checkpoints:
             step: the folder's name. A step that this object has already saved or restored is not written again. Later steps
                 of an abandoned branch (the run went back to an earlier step) are moved aside with a warning.
             state: a tree of global `jax.Array`s, typed PRNG keys among them.
-            meta: JSON-ready.
+            meta: JSON-ready; dataclasses and ConfigDicts in it become plain.
 
         Returns:
             False where nothing is being written because saving failed and `stop_on_failure` is off.
@@ -83,22 +84,23 @@ class Checkpoints:
             RunError: this save, or the one before, failed; the last good checkpoint is named.
         """
         self.wait()
-        if step in self._own and step in self.all_steps:
+        if step in self._own and step in self.all_steps():
             return True
+        meta = json.loads(json.dumps(plain(meta)))
         needed = manifests.total_bytes(jax.eval_shape(manifests.unwrap_keys, state)) + OVERHEAD_BYTES
         try:
             if self._manager is None:
                 self._remove_unfinished()
                 self._manager = self._open()
-            self._move_aside([s for s in self.all_steps if s >= step and s not in self._own], "abandoned")
+            self._move_aside([s for s in self.all_steps() if s >= step and s not in self._own], "abandoned")
         except OSError as error:
             return self._failed(step, needed, error)
         free = self._free_bytes()
         if _worst(int(free < needed)):
-            return self._failed(step, needed, OSError(errno.ENOSPC, FULL[0]), wrote=False)
+            return self._failed(step, needed, OSError(errno.ENOSPC, "too little space"), wrote=False)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(manifests.unwrap_keys(state)),
-            meta=ocp.args.JsonSave(json.loads(json.dumps(meta))),
+            meta=ocp.args.JsonSave(meta),
             manifest=ocp.args.JsonSave(manifests.describe(state, meta)),
         )
         try:
@@ -125,7 +127,7 @@ class Checkpoints:
             CheckpointError: there is none; it does not fit the model (all differing leaves are listed); all are damaged.
         """
         self.wait()
-        steps = self.all_steps
+        steps = self.all_steps()
         if not steps or (step is not None and step not in steps):
             which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
             raise CheckpointError(f"{which} in {self.directory}; there are: {', '.join(map(str, steps)) or 'none'}.")
@@ -145,7 +147,6 @@ class Checkpoints:
             f"every checkpoint in {self.directory} is damaged ({reasons}). Bring back a copy, or delete them to start again."
         )
 
-    @property
     def all_steps(self) -> list[int]:
         """Steps on disk whose save has finished, in order."""
         try:
@@ -154,10 +155,9 @@ class Checkpoints:
             return []
         return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
-    @property
     def latest_step(self) -> int | None:
         """The newest step on disk, or None."""
-        return max(self.all_steps, default=None)
+        return max(self.all_steps(), default=None)
 
     def check(self) -> bool:
         """Surfaces the failure of a background save as `wait` does, without waiting; cheap enough for every step."""
@@ -216,26 +216,29 @@ class Checkpoints:
         if wrote:
             self._shut()
             self._remove_unfinished()
-        last = self.latest_step
+        last = self.latest_step()
         kept = f"the last good checkpoint is step {last}" if last is not None else "there is no earlier checkpoint"
-        if any(text in str(error) for text in FULL):
-            reason = (
-                f"no space left on the disk ({_size(self._free_bytes())} free at {self.directory}, "
-                f"about {_size(needed)} needed); free some space"
-            )
-        else:
-            reason = _first_line(error)
+        code = _errno(error)
+        reason = os.strerror(code).lower() if code else _first_line(error)
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            free = f"{_size(self._free_bytes())} free at {self.directory}, about {_size(needed)} needed"
+            reason = f"no space left on the disk ({free}); free some space"
         message = f"checkpoint {step} could not be saved: {reason}; {kept}."
         if self._stop_on_failure or (wrote and jax.process_count() > 1):
             raise RunError(message) from error
         self._report(message)
         return False
 
+    def _report(self, line: str) -> None:
+        if jax.process_index() == 0:
+            self._report_line(line)
+
     def _remove_unfinished(self) -> None:
         if jax.process_index() == 0 and self.directory.is_dir():
             for path in self.directory.iterdir():
-                if TEMPORARY in path.name:
-                    shutil.rmtree(path, ignore_errors=True)
+                for _ in range(3):  # a write that was under way can put a file into a folder that is being removed
+                    if TEMPORARY in path.name and path.exists():
+                        shutil.rmtree(path, ignore_errors=True)
 
     def _free_bytes(self) -> int:
         existing = next(p for p in (self.directory, *self.directory.parents) if p.exists())
@@ -331,7 +334,15 @@ def _verdict(error: Exception) -> int:
     return UNREADABLE if elsewhere else DAMAGED
 
 
-def _first_line(error: Exception, limit: int = 240) -> str:
+def _errno(error: BaseException) -> int | None:
+    """The operating system's number of an error, also out of TensorStore's text."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None
+
+
+def _first_line(error: BaseException, limit: int = 240) -> str:
     line = (str(error).strip() or "failed").splitlines()[0]
     if type(error) not in (ValueError, RuntimeError) and not isinstance(error, OSError):
         line = f"{type(error).__name__}: {line}"

@@ -1,8 +1,8 @@
 """The table of leaves that a checkpoint carries beside its arrays: what it holds, and the checksums that prove it.
 
 A manifest is JSON: `{"leaves": {path: {"shape", "dtype", "checksum"[, "key"]}}, "meta": CRC-32 of the caller's JSON, "self":
-CRC-32 of the rest}`. With it, a checkpoint of another model is told from a damaged one before an array is read. Typed PRNG keys are
-stored as their uint32 data and named by their implementation.
+CRC-32 of the rest}`. With it, a checkpoint of another model is told from a damaged one before an array is read. Typed PRNG
+keys are stored as their uint32 data and named by their implementation.
 """
 
 import json

@@ -44,4 +44,4 @@ def _from_orbax(error: BaseException | None, trace: types.TracebackType | None) 
             return True
         trace = trace.tb_next
     text = str(error)
-    return "tensorstore" in text.lower() or text == "Event loop is closed"
+    return text == "Event loop is closed" or any(word in text.lower() for word in ("tensorstore", "ocdbt", "os_error_code"))

@@ -83,7 +83,7 @@ def saved(tmp_path, said):
 def test_restores_every_bit(tmp_path, asynchronous):
     state = make_state(3)
     with Checkpoints(tmp_path, asynchronous=asynchronous) as checkpoints:
-        assert checkpoints.latest_step is None
+        assert checkpoints.latest_step() is None
         checkpoints.save(7, state, META)
         checkpoints.wait()
     with Checkpoints(tmp_path) as checkpoints:
@@ -127,12 +127,12 @@ def test_keeps_the_newest_and_every_nth(tmp_path):
         for step in range(10, 101, 10):
             checkpoints.save(step, {"x": jnp.full((4,), step)}, {})
         checkpoints.wait()
-        assert checkpoints.all_steps == [30, 60, 90, 100]
-        assert checkpoints.latest_step == 100
+        assert checkpoints.all_steps() == [30, 60, 90, 100]
+        assert checkpoints.latest_step() == 100
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(110, {"x": jnp.zeros(4)}, {})
         checkpoints.wait()
-        assert checkpoints.all_steps == [110]
+        assert checkpoints.all_steps() == [110]
 
 
 def test_layout(saved):
@@ -188,7 +188,7 @@ def test_damaged_newest_falls_back_and_says_so(saved, said, kind):
     assert_same(state, make_state(20))
     assert len(said) == 1 and "\n" not in said[0]
     assert said[0].startswith("checkpoint 30 is damaged (") and "); going on from step 20." in said[0]
-    assert saved.all_steps == [10, 20]
+    assert saved.all_steps() == [10, 20]
     assert str(saved.directory / "30.damaged") in said[0] and (saved.directory / "30.damaged").exists()
     # The step can be saved again, and then is the newest good one.
     assert saved.save(30, make_state(31), META)
@@ -208,11 +208,11 @@ def test_two_damaged_then_a_good_one(saved, said):
 
 
 def test_all_damaged_is_an_error_and_nothing_is_moved(saved, said):
-    for step in saved.all_steps:
+    for step in saved.all_steps():
         biggest(saved.directory / str(step) / "state").unlink()
     with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged \(step 30: .*; step 20: .*; step 10: "):
         saved.restore(abstract_of(make_state(10)))
-    assert saved.all_steps == [10, 20, 30]
+    assert saved.all_steps() == [10, 20, 30]
     assert said == []
 
 
@@ -248,7 +248,7 @@ def test_another_model_is_not_damage(saved, said):
         "  variables/gpt/params/scale: absent from the checkpoint, float32[5] in the model",
     ]
     assert "another workdir, or the config" in lines[5]
-    assert saved.all_steps == [10, 20, 30] and said == []
+    assert saved.all_steps() == [10, 20, 30] and said == []
 
 
 def test_another_key_type_is_another_model(saved):
@@ -274,7 +274,7 @@ def test_unreadable_for_want_of_permission_is_not_damage(saved, said, monkeypatc
     monkeypatch.setattr(ocp.StandardCheckpointHandler, "restore", refuse)
     with pytest.raises(CheckpointError, match="checkpoint 30 in .* cannot be read: PERMISSION_DENIED"):
         saved.restore(abstract_of(make_state(30)))
-    assert saved.all_steps == [10, 20, 30] and said == []
+    assert saved.all_steps() == [10, 20, 30] and said == []
 
 
 def test_saving_the_restored_step_again_writes_nothing(tmp_path, saved):
@@ -290,7 +290,7 @@ def test_steps_of_an_abandoned_branch_are_moved_aside(saved, said):
         checkpoints.restore(abstract_of(make_state(10)), step=10)
         checkpoints.save(20, make_state(21), META)
         checkpoints.wait()
-        assert checkpoints.all_steps == [10, 20]
+        assert checkpoints.all_steps() == [10, 20]
         assert_same(checkpoints.restore(abstract_of(make_state(21)))[0], make_state(21))
     assert [line.split(" is now")[0] for line in said] == [f"step {s} of an abandoned branch of this run" for s in (20, 30)]
     assert (saved.directory / "20.abandoned").is_dir() and (saved.directory / "30.abandoned").is_dir()
@@ -300,12 +300,12 @@ def test_leftovers_of_a_killed_save_are_removed_by_the_next(saved):
     leftover = saved.directory / "40.orbax-checkpoint-tmp"
     shutil.copytree(saved.directory / "30", leftover)
     with Checkpoints(saved.directory) as checkpoints:
-        assert checkpoints.latest_step == 30
+        assert checkpoints.latest_step() == 30
         assert leftover.exists(), "reading must not delete what another process may be writing"
         checkpoints.restore(abstract_of(make_state(30)))
         checkpoints.save(40, make_state(40), META)
         checkpoints.wait()
-        assert checkpoints.all_steps == [20, 30, 40]
+        assert checkpoints.all_steps() == [20, 30, 40]
     assert not leftover.exists()
 
 
@@ -315,4 +315,4 @@ def test_check_reports_success_without_waiting(tmp_path):
         checkpoints.save(1, {"x": jnp.zeros((512, 512))}, {})
         assert checkpoints.check()
         checkpoints.wait()
-        assert checkpoints.check() and checkpoints.all_steps == [1]
+        assert checkpoints.check() and checkpoints.all_steps() == [1]
