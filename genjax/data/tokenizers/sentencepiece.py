@@ -1,6 +1,7 @@
 """SentencePiece: a unigram or BPE model over characters, trained from the corpus or loaded from a `.model` file."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,8 +135,7 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, model_type: str =
         )
     except (RuntimeError, OSError) as error:
         raise ConfigError(
-            f"a SentencePiece model of data.tokenizer.vocab_size {vocab_size} cannot be trained from this text: {_reason(error)} "
-            "Choose another vocab_size, or use more text."
+            f"a SentencePiece model of data.tokenizer.vocab_size {vocab_size} cannot be trained from this text: {_reason(error)}."
         ) from error
     return SentencePieceTokenizer(model.getvalue())
 
@@ -178,5 +178,10 @@ def _id_or_none(i: int) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip().split("] ")[-1].strip()
-    return text if text.endswith(".") else text + "."
+    """SentencePiece's complaint in the terms of the config."""
+    said = str(error).strip().split("] ")[-1]
+    if least := re.search(r"required_chars. \d+ vs (\d+)", said):
+        return f"bytes, specials and the text's characters need {least[1]}; use that or more"
+    if most := re.search(r"value <= (\d+)", said):
+        return f"it has pieces for {most[1]}; use that or less, or more text"
+    return said.rstrip(".")
