@@ -13,19 +13,22 @@ from jaxtyping import Array, Shaped, UInt32
 
 @jax.jit
 def checksum(array: Shaped[Array, "..."]) -> UInt32[Array, ""]:
-    """Sum over elements of bits * weight(position) modulo 2^32. Weights are odd, so any change of a single element shows; any
-    other change goes unseen with probability 2^-32."""
+    """Sum over elements of mix(bits xor mix(position)), modulo 2^32. `mix` is one to one, so every change of a single element
+    shows; any other change goes unseen with probability 2^-32."""
     bits = _bits(array)
     position = jnp.zeros(bits.shape, jnp.uint32)
     stride = 1
     for axis in reversed(range(bits.ndim)):
         position += jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis) * np.uint32(stride % 2**32)
         stride *= bits.shape[axis]
-    # The multiplicative mixing steps of xxHash32, so that swapped or shifted blocks get unrelated weights.
-    weight = position * np.uint32(0x9E3779B1)
-    weight = (weight ^ (weight >> 15)) * np.uint32(0x85EBCA77)
-    weight = (weight ^ (weight >> 13)) | np.uint32(1)
-    return jnp.sum(bits * weight, dtype=jnp.uint32)
+    return jnp.sum(_mix(bits ^ _mix(position + np.uint32(1))), dtype=jnp.uint32)
+
+
+def _mix(x: Array) -> Array:
+    """The finalizer of MurmurHash3 (Appleby, 2008)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
 
 
 def _bits(array: Array) -> Array:

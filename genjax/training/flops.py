@@ -36,7 +36,7 @@ class Accelerator:
 
 # An entry is of a device kind whose words ("NVIDIA A100-SXM4-40GB": NVIDIA, A100, SXM4, 40GB) include the entry's; the first
 # that fits counts. v5p calls itself "TPU v5", v5e "TPU v5 lite" and v6e "TPU v6 lite".
-# Sources: docs.cloud.google.com/tpu/docs, pages v2, v3, v4, v5e, v5p, v6e, tpu7x (compute, HBM and bandwidth per chip); NVIDIA data
+# Sources: docs.cloud.google.com/tpu/docs, pages v2, v3, v4, v5e, v5p, v6e, tpu7x (compute, HBM, bandwidth of a chip); NVIDIA data
 # sheets (dense: half of the figure with sparsity) of A100, H100, H200, GH200, HGX B200, GB200, L4, L40S, A10 and of the GeForce
 # 30 and 40 architectures; AMD Instinct data sheets of MI250X, MI300X, MI325X.
 ACCELERATORS: tuple[tuple[str, Accelerator], ...] = (
