@@ -42,7 +42,8 @@ def structure(cls: type, values: Mapping[str, Any], path: str = "config") -> Any
             raise ConfigError(unknown_key_message(f"{path}.{key}", key, fields))
     missing = [n for n, f in fields.items() if n not in given and _required(f)]
     if missing:
-        raise ConfigError(f"{path} lacks {', '.join(missing)}; set {path}.{missing[0]} in the config file or on the command line.")
+        how = f"set {path}.{missing[0]} in the config file or on the command line"
+        raise ConfigError(f"{path} lacks {', '.join(missing)}; {how}.")
     arguments = {name: _convert(hints[name], value, f"{path}.{name}") for name, value in given.items()}
     try:
         return cls(**arguments)

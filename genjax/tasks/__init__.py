@@ -5,10 +5,16 @@ The table below is all that the loops know of families: a task's name and the mo
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
+
+from genjax import data
 from genjax.config import choose
 from genjax.errors import ConfigError
+from genjax.interop import huggingface
+from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
 TASKS = {"language_model": "genjax.tasks.language_model"}
@@ -27,3 +33,28 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
     if "name" not in section:
         raise ConfigError(f"config.task.name is missing; choose one of {', '.join(sorted(TASKS))}.")
     return importlib.import_module(choose("config.task.name", section["name"], TASKS)).build(section, info)
+
+
+# Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
+# the task.
+WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
+
+
+def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None, rules: Any = None) -> tuple[Task, Any]:
+    """The task and the variables of a folder of published weights.
+
+    Args:
+        folder: config.json, safetensors (one file or shards) and the tokenizer's files.
+        dtype: of the computation.
+        mesh, rules: where the variables are to lie; None: on the default device.
+
+    Raises:
+        CheckpointError: no such folder, a kind of model that is not known, or tensors that do not fit it.
+    """
+    path = Path(folder)
+    kind, _ = huggingface.read_config(path)
+    task = importlib.import_module(WEIGHTS[kind]).from_weights(path, data.load_tokenizer(path), dtype)
+    if mesh is None:
+        return task, task.pretrained(str(path), None)
+    boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))
+    return task, task.pretrained(str(path), axis_rules.tree_shardings(boxed, mesh, rules))

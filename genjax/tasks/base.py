@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from genjax.errors import RequestError
+from genjax.errors import ConfigError, RequestError
 from genjax.tasks.contract import Artifact, Batch, Metrics, Variables
 
 
@@ -21,6 +21,12 @@ class BaseTask:
 
     def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
         return metrics
+
+    def pretrained(self, folder: str, shardings: Variables) -> Variables:
+        raise ConfigError(f"train.init_from: {type(self).__name__} does not start from published weights.")
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        raise ConfigError(f"{type(self).__name__} has no published format to export to.")
 
     def example_requests(self) -> Sequence[Any]:
         return ()

@@ -97,6 +97,13 @@ class Task(Protocol):
     def units_per_step(self) -> tuple[str, int]:
         """What the rate counts and how many a step holds: ("tokens", batch * length) or ("images", batch)."""
 
+    def pretrained(self, folder: str, shardings: Variables) -> Variables:
+        """Variables from a folder of published weights, on the given shardings; they replace those of a fresh run
+        (`config.train.init_from`). Components that the folder does not have are left out."""
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        """Writes the variables in the published format that others read."""
+
     # The sample loop's corridor: requests -> fixed-shape batch -> sample -> artifacts.
 
     @property
@@ -116,7 +123,9 @@ class Task(Protocol):
         """Arrays for one prepared batch. Every knob that a user turns is a traced value in `batch`."""
 
     def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
-        """The same as `sample` in pieces, for a terminal; the pieces' artifacts concatenate to those of `sample`."""
+        """The same as `sample` in pieces, driven by the host; the texts of the pieces' artifacts concatenate to those of
+        `sample`, and the last piece holds all that `sample` gives. For a terminal, and for batches with an entry `host`
+        (not an array: what the host must look at between pieces, such as stop strings)."""
 
     def present(self, requests: Sequence[Any], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         """Host side: the arrays of all prepared batches to artifacts, in the order of the requests."""

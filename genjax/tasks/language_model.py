@@ -1,23 +1,29 @@
 """Next-token prediction with a GPT: the task of the language and code models."""
 
+import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import decoding
 from genjax.config import choose, plain, structure
-from genjax.data import DataInfo
-from genjax.errors import ConfigError
+from genjax.data import DataInfo, describe
+from genjax.errors import ConfigError, RequestError
+from genjax.interop import huggingface
+from genjax.layers.cache import init_cache
 from genjax.models.gpt import GPT, GPTConfig, flops_per_token
 from genjax.models.gpt_sizes import GPT_SIZES
+from genjax.models.transformer import unstack_blocks
 from genjax.parallel.rules import current_context
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.losses import language_model_sums
 
 # Logits of one device above this size are computed in chunks of positions.
@@ -53,6 +59,13 @@ def model_config(section: Mapping[str, Any], vocab_size: int) -> GPTConfig:
             f"config.task.model.vocab_size {config.vocab_size} is smaller than the tokenizer's {vocab_size}; raise it or drop it."
         )
     return config
+
+
+@dataclass(frozen=True)
+class TextRequest(decoding.Settings):
+    """One prompt to continue, with all knobs of decoding."""
+
+    prompt: str = field(default="", metadata={"help": "the text to continue; empty: from the start of a document"})
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,101 @@ class LanguageModel(BaseTask):
     @property
     def units_per_step(self) -> tuple[str, int]:
         return "tokens", self.info.batch_size * self.info.sequence_length
+
+    # Sampling.
+
+    request_type = TextRequest
+
+    def example_requests(self) -> Sequence[TextRequest]:
+        room = self.model_config.context_length
+        requests = [TextRequest(prompt=text, max_new_tokens=self.config.sample_tokens) for text in self.config.prompts]
+        return [r for r in requests if len(self._encode(r.prompt)) + r.max_new_tokens <= room]
+
+    def sampling_variables(self, variables: Variables) -> Variables:
+        """Layers apart (a scan would copy each layer's weights once more for every token), kernels in the compute dtype."""
+        params = variables["gpt"]["params"]
+        if self.model_config.scan_layers:
+            params = jax.jit(unstack_blocks)(params)
+        dtype = jnp.dtype(self.model_config.dtype)
+        cast = lambda path, x: x if path[-1].key == "scale" else x.astype(dtype)  # noqa: E731
+        return {"gpt": {"params": jax.tree_util.tree_map_with_path(cast, params)}}
+
+    def prepare(self, requests: Sequence[TextRequest]) -> Sequence[Batch]:
+        return decoding.make_batches(
+            [self._encode(request.prompt) for request in requests],
+            requests,
+            context_length=self.model_config.context_length,
+            eos_ids=self._eos_ids,
+        )
+
+    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+        return decoding.generate(self._step(variables), self._new_cache, batch, key)
+
+    def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
+        return self._decoder.stream(variables, batch, key, self.info.tokenizer.decode_bytes)
+
+    def present(self, requests: Sequence[TextRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
+        found = decoding.collect(arrays, requests, self.info.tokenizer.decode_bytes)
+        return [
+            Artifact("text", generation.text, {"prompt": request.prompt, "sample": number, **generation.metadata})
+            for request, generations in zip(requests, found, strict=True)
+            for number, generation in enumerate(generations)
+        ]
+
+    def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
+        """The weights of a Hugging Face folder, each slice read onto the device where it lies."""
+        place = None if shardings is None else shardings["gpt"]["params"]
+        return {"gpt": {"params": huggingface.load(folder, place, config=self.model_config)}}
+
+    def export(self, folder: str | Path, variables: Variables, **settings: Any) -> None:
+        """Writes a Hugging Face folder that transformers reads, tokenizer included."""
+        huggingface.save(folder, variables["gpt"]["params"], self.model_config, self.info.tokenizer, **settings)
+
+    @functools.cached_property
+    def _decoding_model(self) -> GPT:
+        return GPT(dataclasses.replace(self.model_config, scan_layers=False, remat="none", dropout=0.0))
+
+    @functools.cached_property
+    def _decoder(self) -> decoding.ChunkedDecoder:
+        return decoding.ChunkedDecoder(self._step, self._new_cache)
+
+    def _step(self, variables: Variables):
+        params, model = variables["gpt"], self._decoding_model
+
+        def step(tokens, cache):
+            hidden, cache = model.apply(params, tokens, cache=cache, method="hidden")
+            return model.apply(params, hidden[:, -1:], method="logits"), cache
+
+        return step
+
+    def _new_cache(self, rows: int, slots: int):
+        c = self.model_config
+        return init_cache(c.num_layers, rows, slots, c.kv_heads, c.head_width, jnp.dtype(c.dtype))
+
+    def _encode(self, text: str) -> list[int]:
+        tokenizer = self.info.tokenizer
+        if tokenizer is None:
+            raise RequestError("there is no tokenizer beside these weights; add tokenizer.json, or vocab.json and merges.txt.")
+        tokens = list(tokenizer.encode(text))
+        if tokenizer.bos_id is not None:
+            return [tokenizer.bos_id, *tokens]
+        # A document begins after the end of the one before, so that is what an empty prompt continues.
+        return tokens or ([] if tokenizer.eos_id is None else [tokenizer.eos_id])
+
+    @property
+    def _eos_ids(self) -> tuple[int, ...]:
+        tokenizer = self.info.tokenizer
+        return () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
+
+
+def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> LanguageModel:
+    """The task for a Hugging Face folder of a GPT-2 or Llama."""
+    _, network = huggingface.read_config(folder)
+    network = dataclasses.replace(network, dtype=dtype)
+    info = dataclasses.replace(
+        describe({"name": "text", "sequence_length": network.context_length}, tokenizer), vocab_size=network.vocab_size
+    )
+    return LanguageModel(LanguageModelConfig(model={}), network, info)
 
 
 def build(section: Mapping[str, Any], info: DataInfo) -> LanguageModel:
