@@ -42,7 +42,7 @@ def plan_rows(
         seed: decides which of several pieces of equal length goes where; None takes them in order.
 
     Returns:
-        A plan that holds every prediction exactly once. Rows stand in the order of their earliest piece.
+        A plan that holds every prediction exactly once. Rows stand in the order of their earliest piece, and pieces in a row too.
     """
     predictions = np.maximum(np.asarray(lengths, np.int64) - 1, 0)
     pieces = -(-predictions // row_length)
@@ -53,8 +53,7 @@ def plan_rows(
 
     row, order = best_fit(length, row_length, seed)
     row = _by_earliest(row, order)
-    by_row = np.argsort(row, kind="stable")
-    order = order[by_row]
+    order = order[np.lexsort((order, row))]
     num_rows = int(row.max(initial=-1)) + 1
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=num_rows))]).astype(np.int64)
     return Plan(offsets, start[order], length[order].astype(np.int32), depth[order])

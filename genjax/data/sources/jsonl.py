@@ -55,9 +55,11 @@ class JsonLines:
 
     def _text(self, line: str, name: str) -> str:
         try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{name} is not JSON ({error}); correct or remove the line.") from error
+            record = json.loads(line.rstrip())
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{name} is not JSON ({error.msg} at character {error.colno}); correct or remove the line."
+            ) from error
         if not isinstance(record, dict):
             raise DataError(
                 f"{name} is not a JSON object but {_kind(record)}; every line must be like {{{self.text_field!r}: ...}}."

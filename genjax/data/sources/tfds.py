@@ -63,7 +63,9 @@ class TensorFlowDataset:
             return self.builder.as_data_source(split=self.split)
         except (ValueError, KeyError) as error:
             known = ", ".join(self.builder.info.splits)
-            raise DataError(f"the dataset {self.name!r} has no split {self.split!r}; it has {known}.") from error
+            raise DataError(
+                f"the dataset {self.name!r} has no split {self.split!r}, or nothing in it; it has {known}."
+            ) from error
 
     @cached_property
     def fingerprint(self) -> str:
