@@ -158,9 +158,7 @@ def multiple_choice(
     return sums
 
 
-def encode_pair(
-    encode: Callable[[str], Sequence[int]], context: str, continuation: str
-) -> tuple[list[int], list[int]]:
+def encode_pair(encode: Callable[[str], Sequence[int]], context: str, continuation: str) -> tuple[list[int], list[int]]:
     """Token ids of (context, continuation), cut from those of the whole text, as generation would meet them.
 
     Spaces at the end of the context move to the continuation, since most tokenizers bind a space to the word after it.

@@ -19,6 +19,7 @@ class Family:
         misfits: our config -> phrases that say why this family cannot express it; empty when it can.
         table: our config -> the names of its tensors.
         shapes: our config -> {path: shape} of its parameters.
+        disagreements: (a checkpoint's config, the config to run it) -> phrases for settings that change what its tensors mean.
     """
 
     name: str
@@ -28,3 +29,4 @@ class Family:
     misfits: Callable[[Any], list[str]]
     table: Callable[[Any], Table]
     shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    disagreements: Callable[[Any, Any], list[str]]

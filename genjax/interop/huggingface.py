@@ -56,16 +56,18 @@ def load(
             device.
         dtype: of the parameters; None keeps that of the file.
         scan_layers: whether layers are stacked along a leading axis; None takes it from `config`.
-        config: what the folder must fit; None reads it from the folder.
+        config: what the folder must fit, in meaning (heads, positions, norms) and in shapes; None reads it from the folder.
 
     Raises:
         CheckpointError: the folder cannot be read, or its tensors do not fit the config (every one that does not is listed).
     """
     kind, found = read_config(folder)
+    family = FAMILIES[kind]
     config = config or found
+    if phrases := family.disagreements(found, config):
+        raise CheckpointError(f"{folder} is another model: {', '.join(phrases)}.")
     if scan_layers is not None:
         config = dataclasses.replace(config, scan_layers=scan_layers)
-    family = FAMILIES[kind]
     shapes = family.shapes(config)
     tensors = safetensors_io.open_folder(folder)
     arrays = names.to_ours(family.table(config), tensors, shapes, str(folder))
@@ -138,9 +140,7 @@ def _targets(shardings: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     return targets
 
 
-def _config_json(
-    family: Family, config: GPTConfig, tokenizer: Any, tensors: Mapping[str, lazy.LazyArray]
-) -> dict[str, Any]:
+def _config_json(family: Family, config: GPTConfig, tokenizer: Any, tensors: Mapping[str, lazy.LazyArray]) -> dict[str, Any]:
     dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
     return {
         "model_type": family.name,

@@ -144,9 +144,7 @@ def concatenate(sources: Sequence[LazyArray], axis: int) -> LazyArray:
             pieces = [sources[0].read((*index[:axis], slice(0, 0), *index[axis + 1 :]))]
         return np.concatenate(pieces, axis)
 
-    return LazyArray(
-        (*sources[0].shape[:axis], int(starts[-1]), *sources[0].shape[axis + 1 :]), sources[0].dtype, read
-    )
+    return LazyArray((*sources[0].shape[:axis], int(starts[-1]), *sources[0].shape[axis + 1 :]), sources[0].dtype, read)
 
 
 def stack(sources: Sequence[LazyArray]) -> LazyArray:

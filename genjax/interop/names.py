@@ -83,9 +83,7 @@ def to_ours(
     return _together(layers, shapes)
 
 
-def to_theirs(
-    table: Table, arrays: Mapping[str, LazyArray], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, LazyArray]:
+def to_theirs(table: Table, arrays: Mapping[str, LazyArray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, LazyArray]:
     """The tensors of a checkpoint as lazy arrays over our parameters.
 
     Args:
@@ -104,9 +102,7 @@ def to_theirs(
         if path in shapes and array.shape != tuple(shapes[path])
     ]
     if problems:
-        raise CheckpointError(
-            f"the parameters do not fit their config ({len(problems)} parameters):\n  " + "\n  ".join(problems)
-        )
+        raise CheckpointError(f"the parameters do not fit their config ({len(problems)} parameters):\n  " + "\n  ".join(problems))
     tensors = {}
     for theirs, homes, transform in _expand(table, shapes):
         pieces = tuple(arrays[h.path] if h.layer is None else lazy.take(arrays[h.path], h.layer) for h in homes)
@@ -123,9 +119,7 @@ class _Home:
     shape: tuple[int, ...]
 
 
-def _expand(
-    table: Table, shapes: Mapping[str, tuple[int, ...]]
-) -> Iterator[tuple[str, tuple[_Home, ...], Transform]]:
+def _expand(table: Table, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[_Home, ...], Transform]]:
     """Every row once for each layer. A table that does not cover the model, or the reverse, is a defect of the table."""
     used = set()
     for row in table.rows:
@@ -157,9 +151,7 @@ def _together(layers: Mapping[_Home, LazyArray], shapes: Mapping[str, tuple[int,
     }
 
 
-def _renamed(
-    table: Table, tensors: Mapping[str, LazyArray], problems: list[str]
-) -> dict[str, tuple[str, LazyArray]]:
+def _renamed(table: Table, tensors: Mapping[str, LazyArray], problems: list[str]) -> dict[str, tuple[str, LazyArray]]:
     """Canonical key -> (key as found, tensor), without what is ignored and without tied copies."""
     found: dict[str, tuple[str, LazyArray]] = {}
     for key, tensor in tensors.items():

@@ -150,9 +150,7 @@ def _open_shards(index: Path) -> dict[str, LazyArray]:
     if untrue:
         raise CheckpointError(f"{index} does not describe its shards; it lists {', '.join(sorted(untrue))}.")
     # A tensor that the index does not list is shown too, for the table of names to judge.
-    return {
-        key: tensor for name, shard in shards.items() for key, tensor in shard.items() if weight_map.get(key, name) == name
-    }
+    return {key: tensor for name, shard in shards.items() for key, tensor in shard.items() if weight_map.get(key, name) == name}
 
 
 def _nothing_to_open(path: Path, stem: str) -> str:
