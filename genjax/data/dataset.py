@@ -65,7 +65,7 @@ class Dataset:
 
     Attributes:
         info: what the task needs to know and what a person wants to see (`text.DataInfo` for text).
-        fingerprint: 16 hex digits; equal exactly when every batch is. A resumed run compares it.
+        fingerprint: 16 hex digits of all that decides a batch; a resumed run compares it.
     """
 
     info: Any

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from genjax.errors import ConfigError, DataError
 
 SEPARATOR = "<|endoftext|>"  # GPT-2's one special, before and after a document
 SPACE = "\u2581"
+LINE_ENDS = r"\s*[\r\n]+"  # the part of Llama 3's word pattern that takes line ends
 LONG = 1 << 18  # characters: a byte-level text longer than this is encoded in parts, by several threads
 # What well-known tokenizers call the ends of a text, for folders that do not say.
 USUAL_BOS = ("<|begin_of_text|>", "<s>", SEPARATOR)
@@ -31,7 +32,7 @@ class BPETokenizer:
         serialized: the content of a tokenizer.json file.
     """
 
-    serialized: str
+    serialized: str = field(repr=False)
     bos_id: int | None
     eos_id: int | None
     adds_bos: bool
@@ -93,9 +94,14 @@ class BPETokenizer:
 
     @cached_property
     def _splits_at_lines(self) -> bool:
-        """GPT-2's and Llama-3's patterns end a word where a line ends; the text's parts can then be encoded one by one."""
-        before = self._description["pre_tokenizer"]
-        return self._byte_level and self._description["normalizer"] is None and not _any(before, "add_prefix_space")
+        """Whether words end where lines end, as with GPT-2's and Llama 3's patterns: the parts of a text between line ends can
+        then be encoded one by one."""
+        steps = self._description["pre_tokenizer"] or {}
+        steps = steps.get("pretokenizers", [steps])
+        gpt2 = steps[0].get("type") == "ByteLevel" and steps[0].get("use_regex")
+        llama3 = steps[0].get("type") == "Split" and LINE_ENDS in steps[0].get("pattern", {}).get("Regex", "")
+        plain = self._description["normalizer"] is None and not any(step.get("add_prefix_space") for step in steps)
+        return bool(self._byte_level and plain and (gpt2 or llama3))
 
     @cached_property
     def _pieces(self) -> list[bytes]:
@@ -105,7 +111,7 @@ class BPETokenizer:
         for piece, i in self._tokenizer.get_vocab(with_added_tokens=True).items():
             if i in added:
                 pieces[i] = b"" if added[i]["special"] else piece.encode()
-            elif self._byte_level:
+            elif self._byte_level and all(c in to_byte for c in piece):
                 pieces[i] = bytes(to_byte[c] for c in piece)
             elif len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
                 pieces[i] = byte_of_piece(piece)
@@ -236,10 +242,3 @@ def _types(part: Any) -> set[str]:
         own = {part["type"]} if isinstance(part.get("type"), str) else set()
         return own.union(*map(_types, part.values()))
     return set().union(*map(_types, part)) if isinstance(part, list) else set()
-
-
-def _any(part: Any, key: str) -> bool:
-    """Whether `key` is true anywhere within a component."""
-    if isinstance(part, Mapping):
-        return bool(part.get(key)) or any(_any(value, key) for value in part.values())
-    return isinstance(part, list) and any(_any(value, key) for value in part)

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class SentencePieceTokenizer:
         model: the serialized model (the content of a `.model` file).
     """
 
-    model: bytes
+    model: bytes = field(repr=False)
 
     adds_bos = True
 
