@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    result.add_argument("--config", required=True, help="a config file with get_config(); --config.section.key=value changes a key")
+    result.add_argument(
+        "--config", required=True, help="a config file with get_config(); --config.section.key=value changes a key"
+    )
     result.add_argument("--workdir", help="the run directory: checkpoints, metrics, samples, report.png")
     result.add_argument("--allow_changes", action="store_true", help="go on in a run whose stored config differs")
     result.add_argument("--compile_only", action="store_true", help="compile the step, report memory and collectives, and stop")

@@ -1,5 +1,6 @@
 """Several processes as one program: start, identity, batches and barriers."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ def initialize() -> None:
     """
     if jax.distributed.is_initialized():
         return
+    leave_out_absent_tpu()
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     given = [name for name in names if os.environ.get(name)]
     if given:
@@ -38,6 +40,15 @@ def initialize() -> None:
             jax.distributed.initialize(os.environ[names[0]], num_processes=count, process_id=index)
     elif _in_cluster():
         jax.distributed.initialize()
+
+
+def leave_out_absent_tpu() -> None:
+    """Keeps JAX from looking for a TPU where libtpu is installed to compile for one (`--compile_only`) but none is there: the
+    search fails with a screen of warnings. Must come before any other use of JAX; JAX_PLATFORMS, if set, is obeyed."""
+    if os.environ.get("JAX_PLATFORMS") or importlib.util.find_spec("libtpu") is None or _tpu_chips():
+        return
+    if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+        jax.config.update("jax_platforms", "cpu")
 
 
 def is_main() -> bool:
@@ -85,8 +96,12 @@ def barrier(name: str) -> None:
 def _in_cluster() -> bool:
     several = any(int(os.environ.get(name, "1") or 1) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
     kubernetes = "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
-    chips = Path("/dev/accel0").exists() or "TPU_WORKER_HOSTNAMES" in os.environ
-    return several or kubernetes or chips
+    return several or kubernetes or _tpu_chips()
+
+
+def _tpu_chips() -> bool:
+    devices = any(Path(path).exists() for path in ("/dev/accel0", "/dev/vfio/0"))
+    return devices or any(name in os.environ for name in ("TPU_WORKER_HOSTNAMES", "TPU_ACCELERATOR_TYPE", "TPU_NAME"))
 
 
 def _start(part: slice) -> int:

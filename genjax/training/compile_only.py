@@ -11,6 +11,7 @@ import jax
 from jax.experimental import topologies
 
 from genjax.errors import ConfigError
+from genjax.parallel import processes
 from genjax.training.run_config import structure_run
 from genjax.training.setup import Plan, make_plan
 
@@ -69,6 +70,7 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
         ConfigError: the topology is unknown, libtpu is missing, the mesh does not fit the slice, or the step does not fit
             the memory (the sentence says by how much).
     """
+    processes.leave_out_absent_tpu()
     devices = topology_devices(topology) if topology else None
     plan = make_plan(structure_run(config), devices=devices, with_data=False)
     began = time.perf_counter()
