@@ -81,20 +81,13 @@ class ChunkedDecoder:
         self._whole, self._first = jax.jit(whole), jax.jit(first)
         self._further = jax.jit(further, donate_argnums=1)
 
-    def run(
-        self, variables: Any, batch: Mapping[str, Any], key: Key[Array, ""], decode_bytes: DecodeBytes, chunk: int = 16
-    ) -> dict[str, Any]:
-        """As `generate`, but a row also ends at its stop strings, up to `chunk` tokens after them."""
-        for piece in self.stream(variables, batch, key, decode_bytes, chunk):
-            last = piece
-        return {name: value for name, value in last.items() if name != "text"}
-
     def stream(
         self, variables: Any, batch: Mapping[str, Any], key: Key[Array, ""], decode_bytes: DecodeBytes, chunk: int = 4
     ) -> Iterator[dict[str, Any]]:
         """Pieces with owner, sample and `text`: for each row the text that has become certain since the piece before.
 
-        The last piece also has all that `generate` gives. With beams it is the only one, and has no `text`.
+        The last piece also has all that `generate` gives. A row also ends at its stop strings, up to `chunk` tokens after
+        them. With beams there is one piece, without `text`.
         """
         host, arrays = batch.get(HOST, {}), {name: value for name, value in batch.items() if name != HOST}
         if "beam" in arrays:

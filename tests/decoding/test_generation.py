@@ -31,10 +31,14 @@ def batches(prompts, wishes):
     return make_batches(prompts, wishes, context_length=CONTEXT, eos_ids=(EOS,))
 
 
+def chunked(batch, key, decoder=CHUNKED, chunk=3):
+    *_, last = decoder.stream(None, batch, key, decode_bytes, chunk)
+    return {name: value for name, value in last.items() if name != "text"}
+
+
 def run(prompts, wishes, seed=0):
     key = jax.random.key(seed)
-    chunks = lambda batch: CHUNKED.run(None, batch, key, decode_bytes, chunk=3)  # noqa: E731
-    arrays = [chunks(batch) if "host" in batch else JITTED(batch, key) for batch in batches(prompts, wishes)]
+    arrays = [chunked(batch, key) if "host" in batch else JITTED(batch, key) for batch in batches(prompts, wishes)]
     return collect(arrays, wishes, decode_bytes)
 
 
@@ -85,7 +89,7 @@ def test_stop_strings_cut_the_text_and_end_the_loop_early():
         assert after[0].text == before[0].text[:place] and after[0].finish_reason == "stop"
         assert after[0].tokens == before[0].tokens[: place + 2]
     (batch,) = batches(PROMPTS, wishes)
-    arrays = CHUNKED.run(None, batch, jax.random.key(0), decode_bytes, chunk=3)
+    arrays = chunked(batch, jax.random.key(0))
     assert max(arrays["num_tokens"]) <= 6 + 3
 
 
@@ -107,7 +111,7 @@ def test_nothing_within_a_bucket_compiles_again():
     decoder = ChunkedDecoder(lambda variables: TOY.step, TOY.new_cache)
     for prompt, stop in (([1, 2], "ab"), ([3] * 9, "x y z")):
         (batch,) = batches([prompt], [Settings(max_new_tokens=20, stop=(stop,))])
-        decoder.run(None, batch, jax.random.key(0), decode_bytes, chunk=len(stop))
+        chunked(batch, jax.random.key(0), decoder, chunk=len(stop))
     assert decoder.compilations == 2
 
 

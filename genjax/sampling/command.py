@@ -1,0 +1,70 @@
+"""What sample.py does once its arguments are read."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from genjax import tasks
+from genjax.errors import RequestError
+from genjax.parallel import processes
+from genjax.parallel.rules import DEFAULT_RULES
+from genjax.sampling import writers
+from genjax.sampling.loop import Sampler
+from genjax.sampling.requests import help_text, make_requests, parse_options
+from genjax.sampling.run import open_run, parse_mesh
+from genjax.tasks.contract import Variables
+
+
+def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
+    """Opens the model, samples, and writes to the file or the terminal.
+
+    Args:
+        options: of sample.py.
+        rest: its left-over arguments, the options of the model's requests.
+        usage: sample.py's help, to be printed before that of the model.
+
+    Raises:
+        GenjaxError: anything that the person at the keyboard can mend.
+    """
+    processes.initialize()
+    if options.out:
+        if options.stream:
+            raise RequestError("--stream shows the text in the terminal, --out writes it to a file; choose one.")
+        writers.check_target(options.out, overwrite=options.overwrite)
+    mesh = parse_mesh(options.mesh)
+    if options.workdir:
+        task, variables = open_run(options.workdir, options.checkpoint, dtype=options.dtype, mesh=mesh, report=_warn)
+    else:
+        dtype = options.dtype or "float32"
+        task, variables = tasks.open_weights(options.weights, dtype=dtype, mesh=mesh, rules=DEFAULT_RULES)
+    if options.help:
+        print(f"{usage}\noptions of this model:\n{help_text(task.request_type)}")
+        return
+    common = parse_options(task.request_type, rest, others=list(vars(options)))
+    requests = make_requests(task.request_type, common, options.prompt, options.prompts)
+    sampler = Sampler(task, mesh=mesh)
+    one_text = len(requests) == 1 and getattr(requests[0], "num_samples", 1) == 1
+    if options.stream or (options.stream is None and one_text and not options.out and sys.stdout.isatty()):
+        _stream(sampler, variables, requests, options.seed)
+        return
+    artifacts = sampler(variables, requests, seed=options.seed, progress=len(requests) > 1)
+    if not processes.is_main():
+        return
+    if options.out:
+        _warn(f"wrote {writers.write(artifacts, options.out, overwrite=options.overwrite)[0]}")
+    else:
+        print(writers.listing(artifacts))
+
+
+def _stream(sampler: Sampler, variables: Variables, requests: Sequence[Any], seed: int) -> None:
+    say = print if processes.is_main() else lambda *_, **__: None
+    for request in requests:
+        for number, piece in enumerate(sampler.stream(variables, request, seed=seed)):
+            say(piece.value if number else writers.full_text(piece), end="", flush=True)
+        say()
+
+
+def _warn(line: str) -> None:
+    if processes.is_main():
+        print(line, file=sys.stderr)

@@ -1,0 +1,109 @@
+"""The sample loop: requests to fixed-shape batches to `task.sample` to artifacts. It knows the Task contract and no family."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from genjax.errors import RequestError
+from genjax.parallel import rules as axis_rules
+from genjax.parallel.processes import is_main
+from genjax.tasks.contract import Artifact, Batch, Task, Variables
+
+HOST = "host"  # the entry of a batch that only the host reads: such a batch goes through `task.stream`
+TEXT = "text"  # the entry of a piece that belongs to the piece alone
+
+
+class Sampler:
+    """`task.sample`, compiled once for each shape of a batch and kept.
+
+    Every batch gets the same key: what tells its rows apart from those of other batches is in the batch.
+
+    Args:
+        task: the task.
+        mesh, rules: where its variables lie; None: JAX's default device.
+
+    Attributes:
+        compilations: how often `task.sample` was traced.
+    """
+
+    def __init__(self, task: Task, *, mesh: Mesh | None = None, rules: axis_rules.Rules | None = None):
+        self.task = task
+        self.compilations = 0
+        self._mesh, self._rules = mesh, axis_rules.DEFAULT_RULES if rules is None else rules
+
+        def sample(variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+            self.compilations += 1
+            return task.sample(variables, batch, key)
+
+        # On every process, so that each can read them.
+        self._sample = jax.jit(sample, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self, variables: Variables, requests: Sequence[Any], *, seed: int = 0, progress: bool = False) -> list[Artifact]:
+        """The artifacts of all requests, in order.
+
+        Args:
+            variables: as the task's training has them.
+            requests: of `task.request_type`.
+            seed: the same seed and requests give the same artifacts.
+            progress: a bar over the batches, with rate and remaining time, on standard error.
+
+        Raises:
+            RequestError: from `task.prepare`, before anything is compiled.
+        """
+        batches = self.task.prepare(requests)
+        key = jax.random.key(seed)
+        arrays = []
+        with self._context():
+            variables = self.task.sampling_variables(variables)
+            for batch in tqdm(batches, desc="sampling", unit="batch", disable=not (progress and is_main())):
+                arrays.append(self._arrays(variables, batch, key))
+        return list(self.task.present(requests, arrays))
+
+    def stream(self, variables: Variables, request: Any, *, seed: int = 0) -> Iterator[Artifact]:
+        """The artifact of one request in pieces, whose texts concatenate to what a call gives.
+
+        Raises:
+            RequestError: as a call; or the request asks for several artifacts, which would come all mixed up.
+        """
+        batches = self.task.prepare([request])
+        with self._context():
+            variables = self.task.sampling_variables(variables)
+            pieces = itertools.chain.from_iterable(self.task.stream(variables, b, jax.random.key(seed)) for b in batches)
+        while True:
+            with self._context():  # not across a yield: the caller's code must not run inside it
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            artifacts = self.task.present([request], [piece])
+            if len(batches) > 1 or len(artifacts) > 1:
+                raise RequestError("only one text can be streamed at a time; ask for one sample, or add --no-stream.")
+            yield from artifacts
+
+    def _arrays(self, variables: Variables, batch: Batch, key: jax.Array) -> Mapping[str, Any]:
+        if HOST not in batch:
+            return jax.device_get(self._sample(variables, batch, key))
+        for piece in self.task.stream(variables, batch, key):
+            last = piece
+        return {name: value for name, value in last.items() if name != TEXT}
+
+    def _context(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext() if self._mesh is None else axis_rules.context(self._mesh, self._rules)
+
+
+def sample(
+    task: Task,
+    variables: Variables,
+    requests: Sequence[Any],
+    *,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+    rules: axis_rules.Rules | None = None,
+    progress: bool = False,
+) -> list[Artifact]:
+    """The artifacts of all requests, in order; see `Sampler`, which keeps the compiled program for a next call."""
+    return Sampler(task, mesh=mesh, rules=rules)(variables, requests, seed=seed, progress=progress)

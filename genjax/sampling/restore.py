@@ -1,0 +1,118 @@
+"""The variables of a checkpoint, without the optimizer's memory, onto any mesh.
+
+Reads what `genjax.training.checkpoints` writes: `<step>/state` (Orbax; a tree with `variables` and, by decay, `ema`) and
+`<step>/manifest` (JSON; shape and dtype of every leaf).
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from flax import traverse_util
+
+from genjax.errors import CheckpointError
+
+MAX_LISTED = 40  # differing leaves in a message
+
+
+def restore_variables(
+    directory: Path | str,
+    abstract: Mapping[str, Any],
+    *,
+    step: int | None = None,
+    ema: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> tuple[dict[str, Any], int]:
+    """Reads variables, averaged ones in place of raw ones where the checkpoint has them.
+
+    Args:
+        directory: `RUN/checkpoints`.
+        abstract: the unboxed variables as ShapeDtypeStructs; `sharding` says where a leaf goes (None: the first device).
+        step: exactly this one; None: the newest that can be read, after a warning for each that cannot.
+        ema: False for the raw variables.
+        report: receives a warning as one line; by default the logger "genjax".
+
+    Returns:
+        `(variables, step)`.
+
+    Raises:
+        CheckpointError: there is none; it is of another model (all differing leaves are listed); none can be read.
+    """
+    directory = Path(directory).absolute()
+    report = report or logging.getLogger("genjax").warning
+    steps = checkpoint_steps(directory)
+    if not steps or (step is not None and step not in steps):
+        which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+        raise CheckpointError(f"there is {which} in {directory}; there are: {', '.join(map(str, steps)) or 'none'}.")
+    reasons = []
+    for candidate in [step] if step is not None else reversed(steps):
+        try:
+            variables = _read(directory / str(candidate), abstract, ema)
+        except CheckpointError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
+            reasons.append(f"checkpoint {candidate} is damaged ({_first_line(error)})")
+            continue
+        for reason in reasons:
+            report(f"{reason}; using step {candidate}.")
+        return variables, candidate
+    raise CheckpointError(f"nothing in {directory} can be read: {'; '.join(reasons)}.")
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """Steps whose save has finished, in order."""
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _read(folder: Path, abstract: Mapping[str, Any], ema: bool) -> dict[str, Any]:
+    saved = json.loads((folder / "manifest" / "metadata").read_text())["leaves"]
+    wanted = traverse_util.flatten_dict(abstract, sep="/")
+    decays = sorted({name.split("/")[1] for name in saved if name.startswith("ema/")}) if ema else []
+    # Where each variable is: with several decays, under the first, which is also what a run's evaluation uses.
+    averaged = f"ema/{decays[0]}/" if decays else None
+    places = {name: averaged + name if averaged and averaged + name in saved else f"variables/{name}" for name in wanted}
+    _check(folder, saved, wanted, places)
+    targets = {places[name]: _placed(leaf) for name, leaf in wanted.items()}
+    # A decay holds a dot and a path its separators: unflatten by "/", which no name contains.
+    item = traverse_util.unflatten_dict(targets, sep="/")
+    arguments = jax.tree.map(
+        lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype), item
+    )
+    request = ocp.args.PyTreeRestore(item=item, restore_args=arguments, partial_restore=True)
+    restored = ocp.PyTreeCheckpointHandler().restore(epath.Path(folder) / "state", args=request)
+    found = traverse_util.flatten_dict(restored, sep="/")
+    return traverse_util.unflatten_dict({name: found[place] for name, place in places.items()}, sep="/")
+
+
+def _check(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Raises CheckpointError that lists every variable that the checkpoint and the model do not share in name and shape."""
+    lines = [f"{name}: in the checkpoint only" for name in _variables(saved) if name not in wanted]
+    for name, leaf in wanted.items():
+        if places[name] not in saved:
+            lines.append(f"{name}: in the model only")
+        elif tuple(saved[places[name]]["shape"]) != tuple(leaf.shape):
+            lines.append(f"{name}: {tuple(saved[places[name]]['shape'])} in the checkpoint, {tuple(leaf.shape)} in the model")
+    if lines:
+        more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+        listed = "\n  ".join(sorted(lines)[:MAX_LISTED] + more)
+        raise CheckpointError(f"{folder} is of another model than the config says; {len(lines)} leaves differ:\n  {listed}")
+
+
+def _variables(saved: Mapping[str, Any]) -> list[str]:
+    return [name.removeprefix("variables/") for name in saved if name.startswith("variables/")]
+
+
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _first_line(error: Exception, limit: int = 160) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= limit else line[: limit - 3] + "..."
