@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -99,8 +99,8 @@ class MetricsWriter:
                 start = SessionLog(status=SessionLog.START)  # hides what an earlier session wrote of this step and later ones
                 self._events.write_event(Event(wall_time=now, step=self._first_step, session_log=start))
         try:
-            for name, value in numbers.items():
-                self._events.write_event(Event(wall_time=now, step=step, summary=summary.scalar(name, value)))
+            scalars = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+            self._events.write_event(Event(wall_time=now, step=step, summary=Summary(value=scalars)))
             self._events.flush()
         except OSError:
             broken, self._events = self._events, None  # the next write begins another file
