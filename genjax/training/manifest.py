@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from genjax.training.checksums import checksum
 
@@ -104,7 +103,7 @@ def _json_checksum(content: Mapping[str, Any]) -> int:
 
 def _checksums(data: Any) -> dict[str, int]:
     named = {_name(path): checksum(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
-    return {name: int(np.asarray(value)) for name, value in named.items()}
+    return {name: int(value) for name, value in jax.device_get(named).items()}
 
 
 def _name(path: Any) -> str:

@@ -1,19 +1,18 @@
 """metrics.jsonl and tensorboard events, whole again after a kill and without repeats after a resume."""
 
 import contextlib
+import functools
 import json
 import math
 import os
 import sys
 import time
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -35,7 +34,7 @@ class MetricsWriter:
         self._path = Path(directory) / "metrics.jsonl"
         self._tensorboard = Path(directory) / "tensorboard"
         self._lines: int | None = None  # file descriptor
-        self._events: EventsWriter | None = None
+        self._events: Any = None  # tensorboardX's EventsWriter
         self._begun = False
         self._first_step = 0 if resumed_from is None else resumed_from + 1
         if enabled:
@@ -89,18 +88,19 @@ class MetricsWriter:
             raise
 
     def _add_events(self, step: int, now: float, numbers: Mapping[str, float]) -> None:
+        board = _tensorboard()
         if self._events is None:
             self._tensorboard.mkdir(parents=True, exist_ok=True)
             number = len(os.listdir(self._tensorboard))
             # EventsWriter, since tensorboardX's queueing writer stops for ever when its thread meets a full disk.
-            self._events = EventsWriter(str(self._tensorboard / "events"), f".{os.getpid()}.{number}")
+            self._events = board.EventsWriter(str(self._tensorboard / "events"), f".{os.getpid()}.{number}")
             if not self._begun:
                 self._begun = True
-                start = SessionLog(status=SessionLog.START)  # hides what an earlier session wrote of this step and later ones
-                self._events.write_event(Event(wall_time=now, step=self._first_step, session_log=start))
+                start = board.SessionLog(status=board.SessionLog.START)  # hides what an earlier session wrote from this step on
+                self._events.write_event(board.Event(wall_time=now, step=self._first_step, session_log=start))
         try:
-            scalars = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
-            self._events.write_event(Event(wall_time=now, step=step, summary=Summary(value=scalars)))
+            scalars = [board.Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+            self._events.write_event(board.Event(wall_time=now, step=step, summary=board.Summary(value=scalars)))
             self._events.flush()
         except OSError:
             broken, self._events = self._events, None  # the next write begins another file
@@ -129,6 +129,23 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
         values = json.loads(line).items()
         records.setdefault(step, {}).update({n: NOT_FINITE.get(v, v) if isinstance(v, str) else v for n, v in values})
     return [records[step] for step in sorted(records)]
+
+
+@functools.cache
+def _tensorboard() -> types.SimpleNamespace:
+    """The parts of tensorboardX that are used. It imports torch wherever that is installed, to take its tensors; it gets numbers
+    here, and a run should not pay for torch."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # an import now raises ImportError, which tensorboardX expects
+    try:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.summary_pb2 import Summary
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return types.SimpleNamespace(EventsWriter=EventsWriter, Event=Event, SessionLog=SessionLog, Summary=Summary)
 
 
 def _whole_lines(path: Path) -> list[tuple[int, bytes]]:

@@ -11,11 +11,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from genjax.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 5
+KILLS = 4
 
 # Saves a state that is a function of the step as fast as it can, going on from the newest checkpoint.
 PROGRAM = """
@@ -37,6 +38,7 @@ with Checkpoints(sys.argv[1], keep=2) as checkpoints:
 """
 
 
+@pytest.mark.slow
 def test_what_is_left_is_right(tmp_path):
     folder = tmp_path / "checkpoints"
     chance = random.Random(0)

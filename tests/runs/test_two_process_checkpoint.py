@@ -18,6 +18,7 @@ from genjax.training.metrics import read_metrics
 sys.path.insert(0, str(Path(__file__).parent))
 import two_processes  # noqa: E402
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -4,6 +4,8 @@ import errno
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 
 import jax.numpy as jnp
@@ -151,3 +153,14 @@ def test_a_directory_that_cannot_be_written_is_a_warning(tmp_path, capsys):
     with MetricsWriter(tmp_path / "run") as writer:
         writer.write(1, {"loss": 1.0})
     assert capsys.readouterr().err.startswith(f"warning: metrics cannot be written to {tmp_path / 'run'}: ")
+
+
+def test_writing_metrics_imports_no_torch(tmp_path):
+    program = (
+        "import sys\nfrom genjax.training.metrics import MetricsWriter\n"
+        "with MetricsWriter(sys.argv[1]) as writer:\n    writer.write(1, {'loss': 1.0})\n"
+        "print('torch' in sys.modules)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr
+    assert events_of(tmp_path) == [("start", 0), (1, "loss", 1.0)]
