@@ -39,7 +39,7 @@ def get_config():
             "optimizer": {
                 "name": "adamw",
                 "schedule": "warmup_cosine",
-                "peak_lr": 1e-3,
+                "peak_lr": 4e-3,
                 "end_lr": 1e-4,
                 "warmup_steps": 100,
                 "b1": 0.9,

@@ -57,6 +57,11 @@ class DataInfo:
     num_predictions: int
     fill: float
 
+    def save(self, run: Path) -> None:
+        """Leaves in the run directory what sampling from it needs beside the weights: RUN/tokenizer."""
+        if self.tokenizer is not None and not (run / "tokenizer").is_dir():
+            self.tokenizer.save(run / "tokenizer")
+
     def __str__(self) -> str:
         return (
             f"{self.num_documents:,} documents of {self.num_bytes:,} bytes, {self.num_tokens:,} tokens (vocabulary "

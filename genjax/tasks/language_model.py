@@ -232,7 +232,7 @@ class LanguageModel(BaseTask):
         if tokenizer is None:
             raise RequestError("there is no tokenizer beside these weights; add tokenizer.json, or vocab.json and merges.txt.")
         tokens = list(tokenizer.encode(text))
-        if tokenizer.bos_id is not None:
+        if tokenizer.adds_bos:
             return [tokenizer.bos_id, *tokens]
         # A document begins after the end of the one before, so that is what an empty prompt continues.
         return tokens or ([] if tokenizer.eos_id is None else [tokenizer.eos_id])

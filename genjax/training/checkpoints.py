@@ -65,6 +65,7 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
         self._writing: tuple[int, int] | None = None  # step and bytes of the save in flight
         self._own: set[int] = set()  # steps that this object saved or restored
+        self._has_failed = False
         self._quiet = QuietOrbax()
         self._quiet.start()
 
@@ -183,7 +184,9 @@ class Checkpoints:
             self.wait()
         finally:
             self._shut()
-            self._quiet.stop()
+            # The writes that failed complain once more when their exception is freed, which may be at the interpreter's end.
+            if not self._has_failed:
+                self._quiet.stop()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -213,6 +216,7 @@ class Checkpoints:
     def _failed(self, step: int, needed: int, error: Exception, wrote: bool = True) -> bool:
         """Cleans up after a save that failed, and says so: raises, or reports and returns False."""
         self._own.discard(step)
+        self._has_failed = True
         if wrote:
             self._shut()
             self._remove_unfinished()

@@ -49,9 +49,15 @@ def train(config: Mapping[str, Any], workdir: Path | str, *, allow_changes: bool
     run = structure_run(config)
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(RunDirectory(workdir))
-        changed = directory.write_config(config, changeable=CHANGEABLE, allow_changes=allow_changes)
+        keep = lambda: directory.write_config(config, changeable=CHANGEABLE, allow_changes=allow_changes)  # noqa: E731
+        begun = (directory.path / "config.json").exists()
+        changed = keep() if begun else []
         plan = make_plan(run, cache_dir=directory.path / "data")
+        if not begun:  # a config that cannot work is not kept: the corrected one may use the same directory
+            keep()
         directory.write_environment({"mesh": dict(plan.mesh.shape), "parameters": plan.parameters})
+        if processes.is_main():
+            plan.datasets.train.info.save(directory.path)
         loop = stack.enter_context(_Loop(plan, directory.path, config))
         for line in [f"changed: {line}" for line in changed] + loop.describe():
             loop.say(line)
@@ -78,6 +84,7 @@ class _Loop(contextlib.AbstractContextManager):
         self.last_evaluation: dict[str, float] = {}
         self.saved_step = -1
         self._evaluate = jax.jit(self._evaluate_batch)
+        self._sampler = sampling.Sampler(plan.task, mesh=plan.mesh, rules=plan.rules)
 
     def __exit__(self, *details):
         self.stack.close()
@@ -219,15 +226,7 @@ class _Loop(contextlib.AbstractContextManager):
         requests = self.plan.task.example_requests()
         if not requests:
             return
-        artifacts = sampling.sample(
-            self.plan.task,
-            self.averaged(state),
-            requests,
-            seed=self.plan.config.seed,
-            mesh=self.plan.mesh,
-            rules=self.plan.rules,
-            progress=False,
-        )
+        artifacts = self._sampler(self.averaged(state), requests, seed=self.plan.config.seed)
         if processes.is_main():
             sampling.write(artifacts, self.path / "samples" / f"step_{step:08d}", overwrite=True)
             self.say(f"step {step:,}: " + sampling.preview(artifacts))

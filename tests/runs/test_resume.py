@@ -37,29 +37,38 @@ def test_the_same_config_and_seed_make_the_same_run(runs, whole):
     assert_same_bits(runs.state("again"), runs.state(whole))
 
 
+LONG = "--config.train.steps=160"  # with a checkpoint every four steps: seconds, in which a signal can come
+
+
+@pytest.fixture(scope="module")
+def long(runs) -> str:
+    runs.run("long", LONG)
+    return "long"
+
+
 @pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_a_random_step_and_started_again_it_ends_with_the_same_bits(runs, whole, seed):
+def test_killed_at_a_random_step_and_started_again_it_ends_with_the_same_bits(runs, long, seed):
     name, rng = f"killed_{seed}", random.Random(seed)
-    for _ in range(2):
-        process = runs.start(name)
-        runs.wait_for_step(process, name, rng.randrange(runs.last_step(name) + 1, 20))
+    for first in (2, 50):
+        process = runs.start(name, LONG)
+        runs.wait_for_step(process, name, rng.randrange(first, first + 48))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    output = runs.run(name)
+    output = runs.run(name, LONG)
     assert "resumed from the checkpoint of step" in output
-    assert_same_bits(runs.state(name), runs.state(whole))
-    assert runs.losses(name) == runs.losses(whole)
+    assert_same_bits(runs.state(name), runs.state(long))
+    assert runs.losses(name) == runs.losses(long)
 
 
-def test_sigterm_saves_and_exits_with_0(runs, whole):
-    process = runs.start("stopped")
+def test_sigterm_saves_and_exits_with_0(runs, long):
+    process = runs.start("stopped", LONG)
     runs.wait_for_step(process, "stopped", 6)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "SIGTERM: saved step" in output and "the same command goes on" in output
-    runs.run("stopped")
-    assert_same_bits(runs.state("stopped"), runs.state(whole))
+    runs.run("stopped", LONG)
+    assert_same_bits(runs.state("stopped"), runs.state(long))
 
 
 def test_from_eight_devices_onto_four_the_losses_agree_to_rounding(runs, whole):
