@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -35,13 +36,18 @@ def sinusoidal(positions: Int[Array, "*lead"], features: int) -> Float[Array, "*
 
 def rotary_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> Float[Array, "half"]:
     """Radians for each position step: theta^(-2i/head_dim), i < head_dim / 2 (Su et al., 2021, equation 15)."""
-    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    # The roundings of transformers' float32, one after the other (torch divides a number by a tensor as number * (1 / tensor)):
+    # positions multiply the last bit, and another one moves cosines by 6e-5 at position 1,024, by 8e-3 at position 131,072.
+    one = np.float32(1)
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    frequencies = one / np.power(theta, exponents.astype(np.float64)).astype(np.float32)
     if scaling is None:
-        return frequencies
-    wavelengths = 2 * math.pi / frequencies
+        return jnp.asarray(frequencies)
+    wavelengths = np.float32(2 * math.pi) * (one / frequencies)
+    turns = np.float32(scaling.original_context_length) * (one / wavelengths)
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    smooth = jnp.clip((scaling.original_context_length / wavelengths - low) / (high - low), 0.0, 1.0)
-    return (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
+    smooth = np.clip((turns - np.float32(low)) / np.float32(high - low), np.float32(0), one)
+    return jnp.asarray((one - smooth) * frequencies / np.float32(scaling.factor) + smooth * frequencies)
 
 
 def rotary_angles(
