@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
@@ -41,7 +40,7 @@ def read_config(folder: str | Path) -> tuple[str, GPTConfig]:
 def load(
     folder: str | Path,
     shardings: Any = None,
-    dtype: str | np.dtype | None = None,
+    dtype: str | None = None,
     scan_layers: bool | None = None,
     config: GPTConfig | None = None,
 ) -> dict[str, Any]:
@@ -54,13 +53,14 @@ def load(
         folder: with config.json and safetensors, single or sharded.
         shardings: a tree of shardings with the structure of the result, one sharding for everything, or None for the default
             device.
-        dtype: of the parameters; None keeps that of the file.
+        dtype: of the parameters, one of `DTYPES`; None keeps that of the file.
         scan_layers: whether layers are stacked along a leading axis; None takes it from `config`.
         config: what the folder must fit, in meaning (heads, positions, norms) and in shapes; None reads it from the folder.
 
     Raises:
         CheckpointError: the folder cannot be read, or its tensors do not fit the config (every one that does not is listed).
     """
+    _check_dtype(dtype)
     kind, found = read_config(folder)
     family = FAMILIES[kind]
     config = config or found
@@ -92,7 +92,7 @@ def save(
         params: the parameters, layers stacked or not, on one device or many of this process.
         config: what they are parameters of; it decides the family.
         tokenizer: with `save(folder)`, `bos_id` and `eos_id`; None writes none.
-        dtype: of the file; None keeps that of the parameters.
+        dtype: of the file, one of `DTYPES`; None keeps that of the parameters.
         max_shard_bytes: larger models become several files; the host holds one of them at a time.
         overwrite: replace the weights, config and (if given) tokenizer of an existing folder; other files there stay.
 
@@ -100,8 +100,7 @@ def save(
         CheckpointError: no family can express the config, the parameters do not fit it, or the folder cannot be written.
     """
     family = family_of(config)
-    if dtype is not None and dtype not in DTYPES:
-        raise CheckpointError(f"dtype {dtype!r} is not one that a checkpoint can be written in: {', '.join(DTYPES)}.")
+    _check_dtype(dtype)
     arrays = {path: lazy.of_array(leaf) for path, leaf in flatten_dict(meta.unbox(dict(params)), sep="/").items()}
     shapes = family.shapes(dataclasses.replace(config, scan_layers="blocks" in params))
     tensors = names.to_theirs(family.table(config), arrays, shapes)
@@ -128,6 +127,11 @@ def family_of(config: GPTConfig) -> Family:
             return family
         reasons.append(f"{family.name}: {', '.join(phrases)}")
     raise CheckpointError("no Hugging Face family has this model. " + ". ".join(reasons) + ".")
+
+
+def _check_dtype(dtype: str | None) -> None:
+    if dtype is not None and dtype not in DTYPES:
+        raise CheckpointError(f"dtype {dtype!r} is not one that parameters can have: {', '.join(DTYPES)}.")
 
 
 def _targets(shardings: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Sharding | None]:

@@ -181,5 +181,6 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path, content, message):
 def test_a_missing_folder_and_an_unknown_dtype_are_named(params, tmp_path):
     with pytest.raises(CheckpointError, match="there is no folder"):
         huggingface.load(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="dtype 'int8' is not one that a checkpoint can be written in: float32"):
-        huggingface.save(tmp_path / "w", params, CONFIG, dtype="int8")
+    for attempt in (huggingface.save, lambda folder, *_, dtype: huggingface.load(folder, dtype=dtype)):
+        with pytest.raises(CheckpointError, match="dtype 'int8' is not one that parameters can have: float32, bfloat16, float16"):
+            attempt(tmp_path / "w", params, CONFIG, dtype="int8")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from genjax.errors import CheckpointError
 from genjax.interop import lazy
 from genjax.interop.lazy import LazyArray
 
@@ -104,3 +105,11 @@ def test_a_sharded_array_reads_back_and_keeps_no_host_copy(cpu_devices):
     for index in [lazy.whole(value.shape), *(random_index(rng, value.shape) for _ in range(5))]:
         np.testing.assert_array_equal(source.read(index), value[index])
     assert array._npy_value is None  # where jax keeps the host copy of an array that was converted to numpy
+
+
+def test_an_array_of_several_processes_is_refused_before_it_is_read():
+    class Spread:
+        is_fully_addressable = False
+
+    with pytest.raises(CheckpointError, match="spread over several processes; .* restore the checkpoint in one process"):
+        lazy.of_array(Spread())
