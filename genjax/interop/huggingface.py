@@ -32,7 +32,7 @@ def read_config(folder: str | Path) -> tuple[str, GPTConfig]:
     path = folder / "config.json"
     values = folders.read_json(path)
     kind = values.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(f"{path} has model_type {kind!r}; genjax reads {', '.join(map(repr, FAMILIES))}.")
     return kind, FAMILIES[kind].from_json(values, str(path))
 
