@@ -20,11 +20,20 @@ def power_of_two(number: int, smallest: int = 1) -> int:
     return max(1 << max(number - 1, 0).bit_length(), smallest)
 
 
+def half_step(number: int) -> int:
+    """The lowest of 3, 4, 6, 8, 12, 16, 24, 32, 48, ... that is at least `number`.
+
+    Every slot costs every step memory traffic; powers of two alone would have up to twice as many slots as tokens.
+    """
+    power = power_of_two(number, 4)
+    return power * 3 // 4 if number <= power * 3 // 4 else power
+
+
 def bucket(prompt_length: int, new_tokens: int, context_length: int) -> Bucket:
     """The shapes for a prompt of `prompt_length` tokens and `new_tokens` more.
 
-    Prompt slots, and all slots together, are powers of two, capped so that all slots fit the context. Near the context's
-    end the prompt has exactly the slots that the new tokens leave.
+    Prompt slots are powers of two, all slots together powers of two or one and a half times one, capped so that they fit the
+    context. Near the context's end the prompt has exactly the slots that the new tokens leave.
 
     Raises:
         RequestError: the prompt is empty, or does not fit into the context with what is to be written.
@@ -42,5 +51,5 @@ def bucket(prompt_length: int, new_tokens: int, context_length: int) -> Bucket:
             f"{context_length:,}; set max_new_tokens to at most {context_length - prompt_length:,}, or shorten the prompt."
         )
     prompt = min(power_of_two(prompt_length, SMALLEST), context_length - new_tokens)
-    slots = min(power_of_two(prompt + new_tokens), context_length)
+    slots = min(half_step(prompt + new_tokens), context_length)
     return Bucket(prompt, max(slots - prompt, 1))

@@ -44,9 +44,7 @@ def mass_threshold(
     return jnp.minimum(_from_ordered_bits(jnp.minimum(threshold, ordered.max(axis=-1))), scores.max(axis=-1))
 
 
-def best(
-    scores: Float[Array, "rows vocabulary"], count: int
-) -> tuple[Float[Array, "rows count"], Int[Array, "rows count"]]:
+def best(scores: Float[Array, "rows vocabulary"], count: int) -> tuple[Float[Array, "rows count"], Int[Array, "rows count"]]:
     """The `count` largest scores of each row with their indices, in order; of equal ones the lower index first.
 
     As `lax.top_k`, which sorts the whole row. Here it sees only the `count` blocks with the largest maxima: an element of any

@@ -60,7 +60,7 @@ class Sampler:
         arrays = []
         with self._context():
             variables = self.task.sampling_variables(variables)
-            for batch in tqdm(batches, desc="sampling", unit="batch", disable=not (progress and is_main())):
+            for batch in tqdm(batches, desc="sampling", unit="batch", disable=not (progress and is_main() and len(batches) > 1)):
                 arrays.append(self._arrays(variables, batch, key))
         return list(self.task.present(requests, arrays))
 

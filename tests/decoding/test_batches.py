@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from genjax.decoding.batches import collect, make_batches
-from genjax.decoding.buckets import Bucket, bucket, power_of_two
+from genjax.decoding.buckets import Bucket, bucket, half_step, power_of_two
 from genjax.decoding.settings import Settings, check
 from genjax.errors import RequestError
 
 
-def test_buckets_are_powers_of_two_below_the_context():
+def test_buckets_are_steps_below_the_context():
     assert bucket(5, 40, 1024) == Bucket(16, 48)  # 64 slots
     assert bucket(16, 48, 1024) == Bucket(16, 48)
-    assert bucket(17, 48, 1024) == Bucket(32, 96)
+    assert bucket(16, 24, 1024) == Bucket(16, 32)  # 48 slots
+    assert bucket(17, 48, 1024) == Bucket(32, 64)
     assert bucket(100, 900, 1024) == Bucket(124, 900)  # the prompt gets what the new tokens leave
-    assert bucket(300, 200, 1024) == Bucket(512, 512)
+    assert bucket(300, 200, 1024) == Bucket(512, 256)
     assert bucket(1023, 1, 1024) == Bucket(1023, 1)
     assert bucket(3, 5, 8) == Bucket(3, 5)
 
@@ -29,12 +30,16 @@ def test_every_bucket_holds_what_it_is_for_and_fits_the_context(context):
 
 def test_there_are_few_buckets():
     away_from_the_end = {bucket(length, new, 1024) for length in range(1, 257) for new in range(1, 257)}
-    assert len(away_from_the_end) <= 5 * 7
+    assert len(away_from_the_end) <= 5 * 10
 
 
 @pytest.mark.parametrize("number,power", [(1, 1), (2, 2), (3, 4), (64, 64), (65, 128)])
 def test_power_of_two(number, power):
     assert power_of_two(number) == power
+
+
+def test_half_steps():
+    assert [half_step(n) for n in (1, 4, 5, 6, 7, 9, 13, 48, 49, 160)] == [3, 4, 6, 6, 8, 12, 16, 48, 64, 192]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +82,13 @@ def test_the_request_that_is_wrong_is_named():
 
 
 def test_prompts_stand_at_the_right_and_rows_are_filled_up():
-    (batch,) = make_batches([[1, 2, 3], [4], [5, 6]], [Settings(max_new_tokens=n) for n in (7, 8, 9)], context_length=64)
-    assert batch["tokens"].shape == (4, 16) and batch["output"].shape == (4, 16)
+    (batch,) = make_batches([[1, 2, 3], [4], [5, 6]], [Settings(max_new_tokens=n) for n in (5, 7, 8)], context_length=64)
+    assert batch["tokens"].shape == (4, 16) and batch["output"].shape == (4, 8)
     np.testing.assert_array_equal(batch["tokens"][:, -3:], [[1, 2, 3], [0, 0, 4], [0, 5, 6], [0, 0, 0]])
     assert not batch["tokens"][:, :-3].any()
     np.testing.assert_array_equal(batch["lengths"], [3, 1, 2, 1])
     np.testing.assert_array_equal(batch["owner"], [0, 1, 2, -1])
-    np.testing.assert_array_equal(batch["controls"].max_new_tokens, [7, 8, 9, 0])
+    np.testing.assert_array_equal(batch["controls"].max_new_tokens, [5, 7, 8, 0])
 
 
 def test_requests_of_different_shape_go_to_different_batches():
@@ -93,7 +98,7 @@ def test_requests_of_different_shape_go_to_different_batches():
         Settings(max_new_tokens=8, num_beams=2),
         Settings(max_new_tokens=8, stop=("x",)),
         Settings(max_new_tokens=50),
-        Settings(max_new_tokens=9, temperature=0.0),
+        Settings(max_new_tokens=7, temperature=0.0),
     ]
     batches = make_batches([[1]] * 6, wishes, context_length=64)
     owners = sorted(sorted({int(o) for o in b["owner"] if o >= 0}) for b in batches)
@@ -127,14 +132,16 @@ def test_results_come_back_in_the_order_of_requests_and_samples():
         rows = len(batch["owner"])
         output = np.zeros((rows, 3), np.int32)
         output[:, 0], output[:, 1] = 97 + batch["owner"], 48 + batch["sample"]
-        arrays.append({
-            "output": output,
-            "num_tokens": np.full(rows, 3),
-            "log_probs": np.full((rows, 3), -0.5),
-            "ended": np.ones(rows, bool),
-            "owner": batch["owner"],
-            "sample": batch["sample"],
-        })
+        arrays.append(
+            {
+                "output": output,
+                "num_tokens": np.full(rows, 3),
+                "log_probs": np.full((rows, 3), -0.5),
+                "ended": np.ones(rows, bool),
+                "owner": batch["owner"],
+                "sample": batch["sample"],
+            }
+        )
     found = collect(arrays, wishes, bytes)
     assert [[g.text for g in samples] for samples in found] == [["a0", "a1"], ["b0", "b1"], ["c0", "c1"]]
     one = found[0][1]

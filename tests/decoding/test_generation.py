@@ -105,8 +105,8 @@ def test_a_row_that_stopped_does_not_hold_up_or_change_the_others():
 def test_nothing_within_a_bucket_compiles_again():
     JITTED.clear_cache(), CALLS.clear()
     run([[1, 2]], [Settings(max_new_tokens=20)])
-    run([[3] * 15], [Settings(max_new_tokens=33, temperature=0.0, top_k=4, top_p=0.3, min_p=0.2, repetition_penalty=2.0)])
-    run([[4]], [Settings(max_new_tokens=48, min_new_tokens=9, ignore_eos=True, log_probs=True)])
+    run([[3] * 15], [Settings(max_new_tokens=17, temperature=0.0, top_k=4, top_p=0.3, min_p=0.2, repetition_penalty=2.0)])
+    run([[4]], [Settings(max_new_tokens=32, min_new_tokens=9, ignore_eos=True, log_probs=True)])
     assert len(CALLS) == 1
     decoder = ChunkedDecoder(lambda variables: TOY.step, TOY.new_cache)
     for prompt, stop in (([1, 2], "ab"), ([3] * 9, "x y z")):
