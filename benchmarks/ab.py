@@ -71,7 +71,9 @@ def compare(contenders: Sequence[Contender], rounds: int) -> list[dict]:
         memory = json.loads(process.stdout.readline())
         process.wait()
         median = statistics.median(times)
-        rows.append({"label": contender.label, "median_ms": median, "min_ms": min(times), "max_ms": max(times), **memory, **facts})
+        rows.append(
+            {"label": contender.label, "median_ms": median, "min_ms": min(times), "max_ms": max(times), **memory, **facts}
+        )
     for row in rows:
         row["ratio"] = row["median_ms"] / rows[0]["median_ms"]
     return rows
@@ -96,7 +98,10 @@ def machine() -> str:
 
     versions = [f"{name} {metadata.version(name)}" for name in ("jax", "flax", "torch", "transformers") if _installed(name)]
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
-    return f"{cpu or platform.processor()}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, " + ", ".join(versions)
+    return (
+        f"{cpu or platform.processor()}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, "
+        + ", ".join(versions)
+    )
 
 
 def mkl_fast_path(folder: Path) -> dict[str, str]:

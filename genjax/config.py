@@ -210,7 +210,7 @@ def apply_overrides(config: Mapping[str, Any], arguments: Sequence[str]) -> dict
 
 
 def _literal(text: str) -> Any:
-    lowered = {"true": True, "false": False, "none": None}.get(text.lower(), text)
+    lowered = {"true": True, "false": False}.get(text.lower(), text)
     if not isinstance(lowered, str):
         return lowered
     try:

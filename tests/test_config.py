@@ -34,7 +34,10 @@ def test_a_section_becomes_its_dataclass():
     ("values", "message"),
     [
         ({"steps": 1, "optimiser": {}}, r"unknown key config\.optimiser; did you mean config\.optimizer\?"),
-        ({"steps": 1, "optimizer": {"peek_lr": 1}}, r"unknown key config\.optimizer\.peek_lr; did you mean config\.optimizer\.peak_lr\?"),
+        (
+            {"steps": 1, "optimizer": {"peek_lr": 1}},
+            r"unknown key config\.optimizer\.peek_lr; did you mean config\.optimizer\.peak_lr\?",
+        ),
         ({"steps": 1, "zzz": 1}, r"unknown key config\.zzz; known here: flag, label, optimizer, steps"),
         ({}, r"config lacks steps; set config\.steps"),
         ({"steps": "ten"}, r"config\.steps must be a whole number, but is 'ten' \(str\)"),
@@ -53,8 +56,17 @@ def test_a_wrong_section_is_a_sentence(values, message):
 
 def test_overrides_are_literals_or_text():
     config = {"train": {"steps": 1}, "label": "a"}
-    made = apply_overrides(config, ["--config.train.steps=20", "--config.optimizer.peak_lr", "3e-4", "--config.label=runs/x",
-                                    "--config.mesh=(1, 2)", "--config.flag=true"])
+    made = apply_overrides(
+        config,
+        [
+            "--config.train.steps=20",
+            "--config.optimizer.peak_lr",
+            "3e-4",
+            "--config.label=runs/x",
+            "--config.mesh=(1, 2)",
+            "--config.flag=true",
+        ],
+    )
     assert made == {"train": {"steps": 20}, "optimizer": {"peak_lr": 3e-4}, "label": "runs/x", "mesh": (1, 2), "flag": True}
     assert config == {"train": {"steps": 1}, "label": "a"}
 
@@ -94,5 +106,7 @@ def test_differences_and_hash():
 
 
 def test_choose_names_the_nearest():
-    with pytest.raises(ConfigError, match=r"task 'language_modl' is not known; did you mean 'language_model'\? Known: gan, language_model"):
+    with pytest.raises(
+        ConfigError, match=r"task 'language_modl' is not known; did you mean 'language_model'\? Known: gan, language_model"
+    ):
         choose("task", "language_modl", {"language_model": 1, "gan": 2})

@@ -94,6 +94,10 @@ class Task(Protocol):
         docstring states the convention."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """Lines for the start of a run: the data in figures, the kernels chosen. Read within the parallel context."""
+
+    @property
     def units_per_step(self) -> tuple[str, int]:
         """What the rate counts and how many a step holds: ("tokens", batch * length) or ("images", batch)."""
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax import decoding
 from genjax.config import choose, plain, structure
 from genjax.data import DataInfo, describe
 from genjax.errors import ConfigError, RequestError
+from genjax.evaluation import perplexity
+from genjax.evaluation.continuations import Batching, Score, encode_pair, log_likelihoods
+from genjax.evaluation.perplexity import text_sums
 from genjax.interop import huggingface
+from genjax.layers.attention import choose_implementation
 from genjax.layers.cache import init_cache
 from genjax.models.gpt import GPT, GPTConfig, flops_per_token
 from genjax.models.gpt_sizes import GPT_SIZES
@@ -79,7 +82,19 @@ class LanguageModel(BaseTask):
     config: LanguageModelConfig
     model_config: GPTConfig
     info: DataInfo
-    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before the run starts."""
+        network, length = self.model_config, self.info.sequence_length
+        choice = choose_implementation(
+            network.attention,
+            query_length=length,
+            key_length=length,
+            head_dim=network.head_width,
+            dtype=jnp.dtype(network.dtype),
+        )
+        return (f"data: {self.info}", f"attention: {choice.implementation} ({choice.reason})")
 
     @functools.cached_property
     def model(self) -> GPT:
@@ -105,17 +120,37 @@ class LanguageModel(BaseTask):
 
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         nats, correct, weight = self._sums(variables, batch, key, deterministic=True)
-        metrics = {"loss": (nats, weight), "accuracy": (correct, weight)}
+        text_bytes = None
         if self.info.tokenizer is not None:
-            bytes_of = jnp.asarray(np.asarray(self.info.tokenizer.token_bytes, np.float32))
-            bytes_seen = jnp.sum(jnp.where(batch["loss_mask"] > 0, bytes_of[batch["targets"]], 0.0))
-            metrics["bits_per_byte"] = (nats / math.log(2), bytes_seen)
-        return metrics
+            token_bytes = jnp.asarray(self.info.tokenizer.token_bytes)
+            text_bytes = jnp.sum(jnp.where(batch["loss_mask"] > 0, token_bytes[batch["targets"]], 0), dtype=jnp.float32)
+        return text_sums(nats, correct, weight, text_bytes)
 
     def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        if "loss" not in metrics:
-            return metrics
-        return {**metrics, "perplexity": math.exp(min(metrics["loss"], 700.0))}
+        return perplexity.summarize(metrics)
+
+    def log_likelihoods(self, variables: Variables, pairs: Sequence[tuple[str, str]], batch_size: int = 8) -> list[Score]:
+        """log p(continuation | context) in nats for each pair of texts: the primitive of multiple choice.
+
+        Args:
+            variables: as `sampling_variables` gives them.
+            pairs: (context, continuation). An empty context stands for the start of a document.
+        """
+        tokenizer = self.info.tokenizer
+        prefix = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
+        encoded = [encode_pair(tokenizer.encode, *pair) for pair in pairs]
+        if tokenizer.adds_bos:
+            encoded = [([prefix, *context], continuation) for context, continuation in encoded]
+        score = functools.partial(self._score, variables["gpt"])
+        return log_likelihoods(score, encoded, Batching(self.model_config.context_length, batch_size), prefix)
+
+    @functools.cached_property
+    def _score(self):
+        return jax.jit(
+            lambda params, tokens, segment_ids, positions: self._decoding_model.apply(
+                params, tokens, segment_ids=segment_ids, positions=positions
+            )
+        )
 
     def _sums(self, variables, batch, key, *, deterministic):
         params = variables["gpt"]

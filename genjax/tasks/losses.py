@@ -8,9 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 @jax.custom_vjp
-def token_cross_entropy(
-    logits: Float[Array, "*tokens vocabulary"], targets: Int[Array, "*tokens"]
-) -> Float[Array, "*tokens"]:
+def token_cross_entropy(logits: Float[Array, "*tokens vocabulary"], targets: Int[Array, "*tokens"]) -> Float[Array, "*tokens"]:
     """Negative log-likelihood of each target in nats, in float32.
 
     The backward pass keeps the logits and one normalizer a token: softmax minus one-hot is formed in one fused pass, where

@@ -76,10 +76,14 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
     began = time.perf_counter()
     lowered = plan.lower_step()
     lowered_at = time.perf_counter()
+    cached = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", cached and not topology)  # it cannot read a program for absent devices
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         raise _memory_error(error, plan) from error
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
     done = time.perf_counter()
     memory = compiled.memory_analysis()
     needed = (
@@ -142,23 +146,24 @@ def usable_bytes(device_kind: str) -> float | None:
 
 def count_collectives(hlo: str) -> dict[str, int]:
     """How often each collective stands in a compiled program's text (asynchronous ones once)."""
-    counts = {name: len(re.findall(rf"= [^\n=]*? {name}(?:-start)?\(", hlo)) for name in _COLLECTIVES}
+    counts = {name: len(re.findall(rf"= .*? {name}(?:-start)?\(", hlo)) for name in _COLLECTIVES}
     return {name: count for name, count in counts.items() if count}
 
 
 def _memory_error(error: Exception, plan: Plan) -> Exception:
-    found = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM])\s*hbm", str(error), re.IGNORECASE)
-    exceeds = re.search(r"exceed\w* (?:available )?hbm[^\d]*by ([\d.]+)([GM])", str(error), re.IGNORECASE)
-    if not found and "RESOURCE_EXHAUSTED" not in str(error) and "hbm" not in str(error).lower():
+    """The sentence for a step that does not fit; any other error as it is."""
+    text = str(error)
+    size = r"([\d.]+)([KMGT])i?B?"
+    found = re.search(rf"Used {size} of {size}\s*hbm", text, re.IGNORECASE) or re.search(
+        rf"\({size}\) exceeds available HBM \({size}\)", text, re.IGNORECASE
+    )
+    if not found:
         return error
+    scale = {"K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**10}
+    needs, has = (float(found[i]) * scale[found[i + 1].upper()] for i in (1, 3))
     kind = plan.mesh.devices.flat[0].device_kind
-    if found:
-        scale = {"G": 1.0, "M": 1 / 1024}
-        used, has = (float(found[i]) * scale[found[i + 1].upper()] for i in (1, 3))
-        sizes = f"it needs {used:.2f} GiB and the chip has {has:.2f} GiB: {used - has:.2f} GiB too much"
-    else:
-        sizes = exceeds[0] if exceeds else str(error).splitlines()[0]
     return ConfigError(
-        f"the step does not fit on {kind}: {sizes}. Lower data.batch_size or raise train.accumulation, spread the parameters "
-        "over more chips (mesh.fsdp, mesh.tensor), or recompute more (task.model.remat='full')."
+        f"the step does not fit on {kind}: it needs {needs:.2f} GiB and the chip has {has:.2f} GiB: {needs - has:.2f} GiB too much. "
+        "Lower data.batch_size or raise train.accumulation, spread the parameters over more chips (mesh.fsdp, mesh.tensor), or "
+        "recompute more (task.model.remat='full')."
     )

@@ -106,8 +106,8 @@ class _Loop(contextlib.AbstractContextManager):
             f"devices: {plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}, mesh {mesh}",
         ]
         lines += [f"note: {line}" for line in plan.unsharded]
-        lines += list(getattr(plan.task, "notes", ()))
-        return lines
+        with plan.context():
+            return lines + list(plan.task.notes)
 
     def start(self) -> tuple[TrainState, int]:
         """The newest good checkpoint, or a fresh state."""

@@ -118,9 +118,7 @@ def make_plan(config: RunConfig, *, cache_dir: Path | None = None, devices=None,
     transforms = {name: transform for name, (transform, _) in optimizers.items()}
     abstract, shardings = abstract_state(task, transforms, config.ema.decays, config.ema.include, mesh, rules)
     batch = {
-        name: jax.ShapeDtypeStruct(
-            spec.shape, spec.dtype, sharding=axis_rules.batch_sharding(mesh, rules, len(spec.shape))
-        )
+        name: jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=axis_rules.batch_sharding(mesh, rules, len(spec.shape)))
         for name, spec in task.batch_spec.items()
     }
     return Plan(config, task, datasets, mesh, rules, optimizers, abstract, shardings, batch)

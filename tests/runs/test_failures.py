@@ -22,10 +22,16 @@ def sentence(runs, workdir, *arguments, **settings):
     [
         (["--config.optimizer.peak_lrr=1"], "unknown key config.optimizer.peak_lrr; did you mean config.optimizer.peak_lr?"),
         (["--config.trian.steps=1"], "unknown key config.trian; did you mean config.train?"),
-        (["--config.task.model.num_layer=1"], "unknown key config.task.model.num_layer; did you mean config.task.model.num_layers?"),
+        (
+            ["--config.task.model.num_layer=1"],
+            "unknown key config.task.model.num_layer; did you mean config.task.model.num_layers?",
+        ),
         (["--config.task.name=languagemodel"], "did you mean 'language_model'?"),
         (["--config.data.batchsize=1"], "unknown key config.data.batchsize; did you mean config.data.batch_size?"),
-        (["--config.data.batch_size=30"], "batch_size 30 does not divide over 8 batch shards (mesh data=8); set data.batch_size to 24 or 32"),
+        (
+            ["--config.data.batch_size=30"],
+            "batch_size 30 does not divide over 8 batch shards (mesh data=8); set data.batch_size to 24 or 32",
+        ),
         (["--config.mesh.data=3"], "needs 3 devices, but there are 8"),
         (["--config.data.path=nowhere.txt"], "nowhere.txt"),
         (["--config.data.sequence_length=65"], "data.sequence_length 65 is longer than the model's context_length 64"),
@@ -50,7 +56,9 @@ def test_text_that_is_not_utf8(runs):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(runs):
-    message = sentence(runs, "nan", "--config.optimizer.peak_lr=1e30", "--config.optimizer.clip_norm=0.0", "--config.optimizer.warmup_steps=0")
+    message = sentence(
+        runs, "nan", "--config.optimizer.peak_lr=1e30", "--config.optimizer.clip_norm=0.0", "--config.optimizer.warmup_steps=0"
+    )
     assert "not finite" in message and "guard.policy=skip" in message
 
 
