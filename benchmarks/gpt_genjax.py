@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ab import serve
-from genjax import data, sampling, tasks
+from genjax import decoding, tasks
 from genjax.interop import huggingface
 from genjax.training.run_config import structure_run
 from genjax.training.setup import make_plan
@@ -73,7 +72,7 @@ else:
     variables = task.sampling_variables(variables)
     prompts = [rng.integers(0, network.vocab_size, options.length).tolist() for _ in range(options.batch)]
     wish = task.request_type(max_new_tokens=options.new_tokens, temperature=0.0, ignore_eos=True)
-    (batch,) = tasks.language_model.decoding.make_batches(prompts, [wish] * options.batch, context_length=network.context_length)
+    (batch,) = decoding.make_batches(prompts, [wish] * options.batch, context_length=network.context_length)
     began = time.perf_counter()
     sample = jax.jit(task.sample).lower(variables, batch, jax.random.key(0)).compile()
     compile_seconds = time.perf_counter() - began

@@ -163,7 +163,7 @@ def _memory_error(error: Exception, plan: Plan) -> Exception:
     needs, has = (float(found[i]) * scale[found[i + 1].upper()] for i in (1, 3))
     kind = plan.mesh.devices.flat[0].device_kind
     return ConfigError(
-        f"the step does not fit on {kind}: it needs {needs:.2f} GiB and the chip has {has:.2f} GiB: {needs - has:.2f} GiB too much. "
-        "Lower data.batch_size or raise train.accumulation, spread the parameters over more chips (mesh.fsdp, mesh.tensor), or "
+        f"the step does not fit on {kind}: it needs {needs:.2f} GiB and the chip has {has:.2f} GiB: {needs - has:.2f} GiB too "
+        "much. Lower data.batch_size or raise train.accumulation, spread the parameters over more chips (mesh.fsdp, mesh.tensor), or "
         "recompute more (task.model.remat='full')."
     )

@@ -93,11 +93,11 @@ def test_eight_devices_make_the_step_of_one(task, axes):
 def test_two_players_take_their_turns_in_their_rhythm():
     task, data = TwoPlayers(), batches(5)
     states = [run(task, data[:n])[0] for n in range(6)]
-    moved = lambda n, name: (
-        not np.array_equal(  # noqa: E731
-            states[n].variables[name]["params"]["map"]["kernel"], states[n + 1].variables[name]["params"]["map"]["kernel"]
-        )
-    )
+
+    def moved(n, name):
+        before, after = (states[k].variables[name]["params"]["map"]["kernel"] for k in (n, n + 1))
+        return not np.array_equal(before, after)
+
     assert [moved(n, "generator") for n in range(5)] == [True, False, True, False, True]
     assert all(moved(n, "critic") for n in range(5))
     # The penalty shares the critic's optimizer: five critic updates and those of steps 0 and 4.
