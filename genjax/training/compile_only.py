@@ -164,6 +164,6 @@ def _memory_error(error: Exception, plan: Plan) -> Exception:
     kind = plan.mesh.devices.flat[0].device_kind
     return ConfigError(
         f"the step does not fit on {kind}: it needs {needs:.2f} GiB and the chip has {has:.2f} GiB: {needs - has:.2f} GiB too "
-        "much. Lower data.batch_size or raise train.accumulation, spread the parameters over more chips (mesh.fsdp, mesh.tensor), or "
-        "recompute more (task.model.remat='full')."
+        "much. Lower data.batch_size or raise train.accumulation, spread the parameters over more chips (mesh.fsdp, "
+        "mesh.tensor), or recompute more (task.model.remat='full')."
     )
