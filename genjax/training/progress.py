@@ -97,7 +97,8 @@ class Progress:
         self._last_line, self._last_step = now, step
 
     def _parts(self) -> list[str]:
-        parts = [f"{name.replace('/', ' ')} {value:.4g}" for name, value in self._known.items() if name not in ("rate", "mfu")]
+        names = sorted(self._known.keys() - {"rate", "mfu"}, key=lambda name: (not name.endswith("loss"), name))
+        parts = [f"{name.replace('/', ' ')} {self._known[name]:.4g}" for name in names]
         if "rate" in self._known:
             parts.append(f"{short(self._known['rate'])} {self._unit}/s")
         if "mfu" in self._known:

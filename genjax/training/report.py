@@ -116,7 +116,7 @@ def smooth(values: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]
 
 
 def _draw(panels: Mapping[str, Sequence[Series]], title: str, facts: Mapping[str, Any], log_steps: bool) -> Figure:
-    lines = [(name.replace("_", " "), _shorten(str(value))) for name, value in facts.items()]
+    lines = [(name.replace("_", " "), str(value)) for name, value in facts.items()]
     wide = {0: 1, 1: 3, 2: 2}[len(panels) % COLUMNS]  # columns of the first panel, so that the others fill their rows
     rows = (len(panels) + wide - 1) // COLUMNS if panels else 0
     head = 0.75 + 0.27 * math.ceil(len(lines) / FACT_COLUMNS)
@@ -141,11 +141,14 @@ def _head(figure: SubFigure, title: str, lines: Sequence[tuple[str, str]], heigh
     y = 1 - 0.16 / height
     figure.text(0.012, y, title, ha="left", va="top", fontsize=18, fontweight="bold", color=INK, parse_math=False)
     rows = math.ceil(len(lines) / FACT_COLUMNS)
+    letter = 0.0062  # mean width, as a share of the page
     for index, (name, value) in enumerate(lines):
         column, row = divmod(index, rows)
+        names = max(len(other) for other, _ in lines[column * rows : (column + 1) * rows]) * letter + 0.012
+        value = _shorten(value, int((1 / FACT_COLUMNS - names) / letter) - 3)
         x, y = 0.0125 + column / FACT_COLUMNS, 1 - (0.66 + 0.27 * row) / height
         figure.text(x, y, name, va="top", fontsize=10.5, color="#7b8794", parse_math=False)
-        figure.text(x + 0.085, y, value, va="top", fontsize=10.5, color=INK, parse_math=False)
+        figure.text(x + names, y, value, va="top", fontsize=10.5, color=INK, parse_math=False)
 
 
 def _panel(axes: Axes, metric: str, series: Sequence[Series], log_steps: bool) -> None:
@@ -216,5 +219,6 @@ def _text(metric: str, value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _shorten(text: str, width: int = 40) -> str:
+def _shorten(text: str, width: int) -> str:
+    width = max(width, 8)
     return text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width // 2 - 1) :]}"

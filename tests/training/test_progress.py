@@ -26,7 +26,7 @@ def test_a_log_gets_whole_lines_without_control_characters(clock):
     with Progress(2000, unit="tokens", stream=log) as bar:
         for step in range(1, 2001):
             clock[0] += 0.05
-            bar.update(step, {"loss": 4.0 - step / 1000, "accuracy": 0.25, "rate": 12_345.0, "mfu": 0.4217, "gradient_norm": 1.0})
+            bar.update(step, {"accuracy": 0.25, "loss": 4.0 - step / 1000, "rate": 12_345.0, "mfu": 0.4217, "gradient_norm": 1.0})
     lines = log.getvalue().splitlines()
     assert lines[0] == "step 1/2,000 (0 %): loss 3.999, accuracy 0.25, 12.3k tokens/s, MFU 42.2 %, ETA 1:40"
     assert lines[-1] == "step 2,000/2,000 (100 %): loss 2, accuracy 0.25, 12.3k tokens/s, MFU 42.2 %"
@@ -53,8 +53,8 @@ def test_what_is_known_stays_and_the_rest_is_absent(clock):
         bar.update(2)
     assert log.getvalue().splitlines() == [
         "step 0/10 (0 %)",
-        "step 1/10 (10 %): generator loss 1.25, critic loss -0.5, ETA 18s",
-        "step 2/10 (20 %): generator loss 1.25, critic loss -0.5, ETA 16s",
+        "step 1/10 (10 %): critic loss -0.5, generator loss 1.25, ETA 18s",
+        "step 2/10 (20 %): critic loss -0.5, generator loss 1.25, ETA 16s",
     ]
 
 
