@@ -95,3 +95,9 @@ def test_two_processes_equal_one_and_go_on_as_one(runs, whole):
     two, one = runs.losses("two"), runs.losses("one")
     assert two.keys() == one.keys()
     np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=2e-5)
+
+
+def test_a_profile_of_the_asked_steps_is_left_behind(runs):
+    output = runs.run("profiled", "--config.train.steps=12", "--config.train.profile=(6, 8)")
+    assert "wrote a profile of steps 6 to 8" in output
+    assert list((runs.folder / "profiled" / "profile").rglob("*.xplane.pb"))
