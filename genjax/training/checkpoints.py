@@ -223,7 +223,7 @@ class Checkpoints:
         last = self.latest_step()
         kept = f"the last good checkpoint is step {last}" if last is not None else "there is no earlier checkpoint"
         code = _errno(error)
-        reason = os.strerror(code).lower() if code else _first_line(error)
+        reason = os.strerror(code).lower() if code else _reason(error)
         if code in (errno.ENOSPC, errno.EDQUOT):
             free = f"{_size(self._free_bytes())} free at {self.directory}, about {_size(needed)} needed"
             reason = f"no space left on the disk ({free}); free some space"
@@ -257,7 +257,7 @@ class Checkpoints:
             manifests.check_json(manifest, meta)
             differing = manifests.mismatches(manifest, abstract)
         except Exception as error:  # JSON of any shape can be here
-            reason, verdict = _first_line(error), _verdict(error)
+            reason, verdict = _reason(error), _verdict(error)
         if self._agree(step, verdict, reason) == DAMAGED:
             return reason or "another process could not read it"
         if differing:
@@ -274,7 +274,7 @@ class Checkpoints:
             arguments = ocp.args.StandardRestore(manifests.unwrap_abstract_keys(abstract))
             data = ocp.StandardCheckpointHandler().restore(folder / "state", args=arguments)
         except Exception as error:  # TensorStore and Orbax raise many types
-            reason, verdict = _first_line(error), _verdict(error)
+            reason, verdict = _reason(error), _verdict(error)
         if self._agree(step, verdict, reason) == DAMAGED:
             gc.collect()  # the reads that were given up complain when they are freed: now, while that is kept quiet
             return reason or "another process could not read it"
@@ -346,10 +346,15 @@ def _errno(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def _first_line(error: BaseException, limit: int = 240) -> str:
-    line = (str(error).strip() or "failed").splitlines()[0]
-    if type(error) not in (ValueError, RuntimeError) and not isinstance(error, OSError):
-        line = f"{type(error).__name__}: {line}"
+def _reason(error: BaseException, limit: int = 200) -> str:
+    """One line of an error, of TensorStore's and Orbax's the part that names the cause."""
+    while "Encountered error while reading array index" in str(error) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    line = (str(error).strip() or "failed").splitlines()[0].split(" [tensorstore_spec")[0]
+    if isinstance(error, (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError, json.JSONDecodeError)):
+        line = f"the description of its arrays cannot be read: {type(error).__name__}: {line}"
+    elif found := re.search(r'Error (?:reading|writing) "([^"]+)" in OCDBT', line):
+        line = f"{found[1]}: {line.rsplit(chr(34) + ': ', 1)[-1]}"
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

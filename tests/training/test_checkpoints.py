@@ -1,6 +1,7 @@
 """Checkpoints: what is restored is bit for bit what was saved, on any mesh, and a damaged one is never taken for good."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -26,7 +27,7 @@ def make_state(seed, count=8):
     place = lambda x, *spec: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spec)))  # noqa: E731
     keys = jax.random.split(jax.random.key(seed), 4)
     params = {
-        "kernel": place(jax.random.normal(keys[0], (16, 32)), "data", "tensor"),
+        "kernel": place(jax.random.normal(keys[0], (64, 256)), "data", "tensor"),
         "low": place(jax.random.normal(keys[1], (32, 8), jnp.bfloat16), "tensor"),
         "bias": place(jnp.arange(5.0) * seed),
     }
@@ -144,7 +145,10 @@ def test_layout(saved):
 
 
 def biggest(folder):
-    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    """The file with the kernel's chunks, which Orbax's own format does not checksum."""
+    path = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    assert path.parent.name == "d" and path.stat().st_size > 50_000
+    return path
 
 
 def flip(path, offset=0.6):
@@ -198,6 +202,22 @@ def test_damaged_newest_falls_back_and_says_so(saved, said, kind):
     assert len(said) == 1
 
 
+@pytest.mark.parametrize(
+    "kind, reason",
+    [
+        ("array file cut", r"variables\.gpt\.params\.kernel/\d\.\d: Requested byte range \[\d+, \d+\) is not valid .* size 1000"),
+        ("one bit flipped", "the checksum of variables/gpt/params/kernel does not match"),
+        ("tree metadata garbage", "the description of its arrays cannot be read: JSONDecodeError: .*"),
+        ("meta cut", r"meta is not JSON: .*"),
+        ("manifest gone", "manifest is missing"),
+    ],
+)
+def test_the_reason_is_told(saved, said, kind, reason):
+    DAMAGE[kind](saved.directory / "30")
+    saved.restore(abstract_of(make_state(20)))
+    assert re.match(rf"checkpoint 30 is damaged \({reason}\); going on", said[0]), said[0]
+
+
 def test_two_damaged_then_a_good_one(saved, said):
     for step in ("20", "30"):
         flip(biggest(saved.directory / step / "state"))
@@ -234,7 +254,7 @@ def test_nothing_to_restore(tmp_path):
 def test_another_model_is_not_damage(saved, said):
     other = abstract_of(make_state(30))
     params = other["variables"]["gpt"]["params"]
-    params["kernel"] = jax.ShapeDtypeStruct((16, 64), jnp.float32)
+    params["kernel"] = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     params["low"] = jax.ShapeDtypeStruct((32, 8), jnp.float32)
     params["scale"] = params.pop("bias")
     with pytest.raises(CheckpointError) as caught:
@@ -243,7 +263,7 @@ def test_another_model_is_not_damage(saved, said):
     assert "checkpoint 30 in" in lines[0] and "4 leaves differ" in lines[0]
     assert lines[1:5] == [
         "  variables/gpt/params/bias: float32[5] in the checkpoint, absent from the model",
-        "  variables/gpt/params/kernel: float32[16,32] in the checkpoint, float32[16,64] in the model",
+        "  variables/gpt/params/kernel: float32[64,256] in the checkpoint, float32[64,64] in the model",
         "  variables/gpt/params/low: bfloat16[32,8] in the checkpoint, float32[32,8] in the model",
         "  variables/gpt/params/scale: absent from the checkpoint, float32[5] in the model",
     ]
