@@ -1,7 +1,8 @@
 """What a user may ask of the next token: functions on logits with a knob for each row.
 
 Every knob is a traced array over the rows, so that changing one never compiles again. Rows that do not use a knob pass
-unchanged, and its cost is paid only in batches in which some row does (`lax.cond`).
+unchanged, and the cost of the dear ones is paid only in batches in which some row does. A conditional has a price of its own
+on an accelerator, so the common wishes meet only one.
 
 Order, as in transformers: repetition penalty, no end before the minimal length (both also in greedy and beam search), then for
 sampling temperature, top-k, top-p, min-p.
@@ -107,6 +108,11 @@ def forbid(
     return logits.at[jnp.arange(rows)[:, None], places].set(-jnp.inf, mode="drop")
 
 
+def temper(logits: Float[Array, "rows vocabulary"], temperature: Float[Array, "rows"]) -> Float[Array, "rows vocabulary"]:
+    """logits / temperature; greedy rows (0) unchanged."""
+    return logits / jnp.where(temperature > 0, temperature, 1)[:, None]
+
+
 def keep_top_k(logits: Float[Array, "rows vocabulary"], top_k: Int[Array, "rows"]) -> Float[Array, "rows vocabulary"]:
     """-inf for all but the k largest of each row (those equal to the k-th stay); 0, or more than there are, keeps all."""
     threshold = select.kth_largest(logits, jnp.clip(top_k, 1, logits.shape[-1]))
@@ -140,32 +146,63 @@ def constrain_scores(
         tokens: prompt and continuation so far, where `valid`.
         num_new: length of the continuation so far.
     """
-    early = num_new < controls.min_new_tokens
     scores = lax.cond(
         jnp.any(controls.repetition_penalty != 1),
         lambda s: penalize_repetition(s, controls.repetition_penalty, tokens, valid),
         lambda s: s,
         scores,
     )
-    return lax.cond(jnp.any(early), lambda s: forbid(s, controls.eos, early), lambda s: s, scores)
+    return forbid(scores, controls.eos, num_new < controls.min_new_tokens)
 
 
 def warp(logits: Float[Array, "rows vocabulary"], controls: Controls) -> Float[Array, "rows vocabulary"]:
     """Temperature, top-k, top-p and min-p: the distribution that sampling rows draw from."""
     sampling = controls.temperature > 0
-    logits = logits / jnp.where(sampling, controls.temperature, 1)[:, None]
+    logits = temper(logits, controls.temperature)
     for keep, values, used in (
         (keep_top_k, controls.top_k, controls.top_k > 0),
         (keep_top_p, controls.top_p, controls.top_p < 1),
-        (keep_min_p, controls.min_p, controls.min_p > 0),
     ):
         logits = lax.cond(jnp.any(sampling & used), keep, lambda logits, _: logits, logits, values)
-    return logits
+    return keep_min_p(logits, controls.min_p)
 
 
-def choose(logits: Float[Array, "rows vocabulary"], controls: Controls, keys: Key[Array, "rows"]) -> Int[Array, "rows"]:
-    """The next token of each row: the likeliest where the temperature is 0, else drawn from `warp`'s distribution."""
-    likeliest = select.first_argmax(logits)
+def choose(
+    logits: Float[Array, "rows vocabulary"],
+    controls: Controls,
+    keys: Key[Array, "rows"],
+    tokens: Int[Array, "rows length"],
+    valid: Bool[Array, "rows length"],
+    num_new: Int[Array, "rows"],
+) -> tuple[Int[Array, "rows"], Float[Array, "rows"]]:
+    """The next token of each row: the likeliest where the temperature is 0, else drawn from `warp`'s distribution.
+
+    Args:
+        logits: of the model.
+        keys: a random key for each row.
+        tokens, valid, num_new: as in `constrain_scores`.
+
+    Returns:
+        `(tokens, log_probs)`; the latter in nats under the model's own distribution, 0 in rows that do not want them.
+    """
     sampling = controls.temperature > 0
-    drawn = lambda: jnp.where(sampling, select.draw(warp(logits, controls), keys), likeliest)  # noqa: E731
-    return lax.cond(jnp.any(sampling), drawn, lambda: likeliest)
+
+    def likeliest():
+        return select.first_argmax(logits), jnp.zeros(logits.shape[:1], jnp.float32)
+
+    def pick(scores, distribution):
+        chosen = jnp.where(sampling, select.draw(distribution, keys), select.first_argmax(scores))
+        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), chosen[:, None], axis=-1)[:, 0]
+        return chosen, jnp.where(controls.log_probs, log_probs, 0)
+
+    def simple():
+        return pick(logits, keep_min_p(temper(logits, controls.temperature), controls.min_p))
+
+    def everything():
+        scores = constrain_scores(logits, controls, tokens, valid, num_new)
+        return pick(scores, warp(scores, controls))
+
+    filters = sampling & ((controls.top_k > 0) | (controls.top_p < 1))
+    dear = filters | (controls.repetition_penalty != 1) | (num_new < controls.min_new_tokens)
+    branch = jnp.where(jnp.any(dear), 2, jnp.any(sampling | controls.log_probs).astype(jnp.int32))
+    return lax.switch(branch, (likeliest, simple, everything))

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from genjax.decoding.cache_rows import repeat_rows
-from genjax.decoding.processors import Controls, choose, constrain_scores
+from genjax.decoding.processors import Controls, choose
 from genjax.layers.cache import KVCache
 from genjax.parallel.rules import constrain
 
@@ -143,15 +143,9 @@ def is_end(tokens: Int[Array, "*rows"], eos: Int[Array, "*rows ends"]) -> Bool[A
 
 def _append(state: DecodeState, logits: Float[Array, "rows vocabulary"], controls: Controls) -> DecodeState:
     """Chooses a token for each row and writes it where the row is not finished."""
-    tokens, valid = history(state.prompt, state.padding, state.output, state.count)
-    scores = constrain_scores(logits, controls, tokens, valid, state.num_tokens)
+    seen = history(state.prompt, state.padding, state.output, state.count)
     keys = jax.vmap(jax.random.fold_in, (0, None))(state.keys, state.count)
-    chosen = choose(scores, controls, keys)
-    log_probs = lax.cond(
-        jnp.any(controls.log_probs),
-        lambda: jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), chosen[:, None], axis=-1)[:, 0],
-        lambda: jnp.zeros_like(state.log_probs[:, 0]),
-    )
+    chosen, log_probs = choose(logits, controls, keys, *seen, state.num_tokens)
     active = ~state.finished
     num_tokens = state.num_tokens + active
     ended = state.ended | (active & is_end(chosen, controls.eos))

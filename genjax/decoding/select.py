@@ -1,14 +1,19 @@
 """Choosing from a vocabulary without sorting it.
 
 Sorting 50,257 logits takes milliseconds a row on a CPU and is slow on a TPU. What decoding needs of the order is less: the k-th
-largest value, the value at which a probability mass is reached, the few best, one draw. Bisection over the 32 bits of a float
-finds the first two exactly, blocks the third, an inverse cumulative distribution in two levels the last.
+largest value, the value at which a probability mass is reached, the few best, one draw. A search for the 32 bits of a float, from
+the first digit to the last, finds the first two exactly, blocks the third, an inverse cumulative distribution in two levels the
+last.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+
+from genjax.parallel.rules import current_platform
 
 BLOCK = 256  # neighbours in the vocabulary that are summed up or compared as one
 
@@ -24,24 +29,27 @@ def first_argmax(scores: Float[Array, "rows vocabulary"]) -> Int[Array, "rows"]:
     return jnp.minimum(index, size - 1)  # a row of NaN has no maximum
 
 
-def kth_largest(scores: Float[Array, "rows vocabulary"], k: Int[Array, "rows"]) -> Float[Array, "rows"]:
-    """The k-th largest value of each row, 1 <= k <= vocabulary; k is traced."""
-    ordered = _ordered_bits(scores)
-    threshold = _bisect(lambda t: jnp.sum(ordered >= t[:, None], axis=-1) >= k, scores.shape[0])
-    return _from_ordered_bits(threshold)
+def kth_largest(scores: Float[Array, "rows vocabulary"], k: Int[Array, "rows"], digit_bits: int = 0) -> Float[Array, "rows"]:
+    """The k-th largest value of each row, 1 <= k <= vocabulary; k is traced. `digit_bits` as in `_search`."""
+    ordered = _ordered_bits(scores)[:, None, :]
+    count = lambda t: jnp.sum(ordered >= t[:, :, None], axis=-1)  # noqa: E731
+    return _from_ordered_bits(_search(lambda t: count(t) >= k[:, None], scores.shape[0], digit_bits))
 
 
 def mass_threshold(
-    scores: Float[Array, "rows vocabulary"], probabilities: Float[Array, "rows vocabulary"], mass: Float[Array, "rows"]
+    scores: Float[Array, "rows vocabulary"],
+    probabilities: Float[Array, "rows vocabulary"],
+    mass: Float[Array, "rows"],
+    digit_bits: int = 0,
 ) -> Float[Array, "rows"]:
     """The lowest score of each row at which the probabilities of all scores up to and with it exceed `mass` < 1.
 
-    The maximum, where rounding keeps the sum from ever exceeding it.
+    The maximum, where rounding keeps the sum from ever exceeding it. `digit_bits` as in `_search`.
     """
-    ordered = _ordered_bits(scores)
-    below = lambda t: jnp.sum(jnp.where(ordered < t[:, None], probabilities, 0), axis=-1)  # noqa: E731
-    threshold = _bisect(lambda t: below(t) <= mass, scores.shape[0])
-    return jnp.minimum(_from_ordered_bits(jnp.minimum(threshold, ordered.max(axis=-1))), scores.max(axis=-1))
+    ordered, each = _ordered_bits(scores)[:, None, :], probabilities[:, None, :]
+    below = lambda t: jnp.sum(jnp.where(ordered < t[:, :, None], each, 0), axis=-1)  # noqa: E731
+    threshold = _search(lambda t: below(t) <= mass[:, None], scores.shape[0], digit_bits)
+    return _from_ordered_bits(jnp.minimum(threshold, ordered.max(axis=(1, 2))))
 
 
 def best(scores: Float[Array, "rows vocabulary"], count: int) -> tuple[Float[Array, "rows count"], Int[Array, "rows count"]]:
@@ -88,14 +96,25 @@ def _invert(weights: Float[Array, "rows size"], uniform: Float[Array, "rows"]) -
     return jnp.minimum(index, size - 1)
 
 
-def _bisect(holds, rows: int) -> UInt32[Array, "rows"]:
-    """The largest unsigned number of each row for which the monotone `holds` (true, then false) is true, bit by bit."""
+def _search(
+    holds: Callable[[UInt32[Array, "rows digits"]], Bool[Array, "rows digits"]], rows: int, digit_bits: int
+) -> UInt32[Array, "rows"]:
+    """The largest unsigned number of each row for which the monotone `holds` (true, then false) is true, digit by digit.
 
-    def body(i, threshold):
-        candidate = threshold | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
-        return jnp.where(holds(candidate), candidate, threshold)
+    Args:
+        holds: of any numbers.
+        digit_bits: bits of a digit, 1, 2 or 4; each digit is one pass that tries all its values. 0: by platform. Bits are the
+            least work, which counts on a CPU; where a pass costs a kernel launch, fewer passes are better.
+    """
+    bits = digit_bits or (1 if current_platform() == "cpu" else 4)
+    values = jnp.arange(1, 2**bits, dtype=jnp.uint32)
 
-    return lax.fori_loop(0, 32, body, jnp.zeros((rows,), jnp.uint32))
+    def body(i, found):
+        shift = (32 - bits * (i + 1)).astype(jnp.uint32)
+        digit = jnp.sum(holds(found[:, None] | (values << shift)), axis=-1)
+        return found | (digit.astype(jnp.uint32) << shift)
+
+    return lax.fori_loop(0, 32 // bits, body, jnp.zeros((rows,), jnp.uint32))
 
 
 def _ordered_bits(values: Float[Array, "..."]) -> UInt32[Array, "..."]:

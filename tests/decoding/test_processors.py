@@ -119,21 +119,45 @@ def test_rows_without_knobs_are_untouched_beside_rows_with_all(logits):
     assert np.isfinite(found[1]).sum() < 4
 
 
+def choose(logits, controls):
+    keys = jax.random.split(jax.random.key(0), ROWS)
+    seen = jnp.arange(ROWS * 5).reshape(ROWS, 5), jnp.ones((ROWS, 5), bool), jnp.zeros((ROWS,), int)
+    return processors.choose(jnp.asarray(logits), controls, keys, *seen)
+
+
+def test_the_dear_knobs_of_one_row_leave_what_the_others_draw(logits):
+    """Whichever branch a batch takes, a row's token and log-probability are the same."""
+    plain = {"temperature": [1, 0, 0.7, 1], "min_p": [0.05, 0, 0, 0], "max_new_tokens": 9, "log_probs": [True, False, True, True]}
+    chosen, log_probs = choose(logits, make_controls(ROWS, **plain))
+    dear = {"top_k": [0, 0, 0, 3], "top_p": [1, 1, 1, 0.9], "repetition_penalty": [1, 1, 1, 2], "min_new_tokens": [0, 0, 0, 2]}
+    beside, log_probs_beside = choose(logits, make_controls(ROWS, **plain, **dear, eos=[0]))
+    np.testing.assert_array_equal(chosen[:3], beside[:3])
+    np.testing.assert_allclose(log_probs[:3], log_probs_beside[:3], rtol=1e-6)
+    assert log_probs[1] == 0 and log_probs[0] < 0
+    greedy, _ = choose(logits, make_controls(ROWS, temperature=0, max_new_tokens=9))
+    np.testing.assert_array_equal(greedy, logits.argmax(-1))
+    assert greedy[1] == chosen[1]
+
+
 def test_greedy_rows_take_the_likeliest_beside_sampling_rows(logits):
     controls = make_controls(ROWS, temperature=[0, 1, 0, 5], top_k=[0, 1, 1, 0], max_new_tokens=1)
-    chosen = processors.choose(jnp.asarray(logits), controls, jax.random.split(jax.random.key(0), ROWS))
+    chosen, _ = choose(logits, controls)
     np.testing.assert_array_equal(chosen[:3], logits[:3].argmax(-1))
 
 
-def test_no_sort_and_no_noise_where_no_row_asks():
-    """The costly parts stand inside conditionals: outside them `choose` neither bisects nor draws, and nothing is scattered."""
+def test_costs_are_paid_only_where_a_row_asks():
+    """Greedy batches take a maximum; plain sampling draws; only top-k and top-p search, only the penalty scatters the text."""
     controls = make_controls(ROWS, max_new_tokens=1)
     logits, keys, count = jnp.zeros((ROWS, VOCAB)), jax.random.split(jax.random.key(0), ROWS), jnp.zeros((ROWS,), int)
     seen = jnp.zeros((ROWS, 5), int), jnp.ones((ROWS, 5), bool)
-    found = unconditional(jax.make_jaxpr(processors.choose)(logits, controls, keys).jaxpr)
-    found |= unconditional(jax.make_jaxpr(processors.constrain_scores)(logits, controls, *seen, count).jaxpr)
-    assert {"cond", "reduce_max"} <= found
-    assert not found & {"sort", "top_k", "while", "scan", "cumsum", "random_bits", "threefry2x32", "scatter", "exp"}
+    jaxpr = jax.make_jaxpr(processors.choose)(logits, controls, keys, *seen, count).jaxpr
+    searching, drawing, scattering = {"sort", "top_k", "while", "scan"}, {"cumsum", "exp", "threefry2x32"}, {"scatter"}
+    assert not unconditional(jaxpr) & (searching | drawing | scattering | {"reduce_max"})
+    (switch,) = (equation for equation in jaxpr.eqns if equation.primitive.name == "cond")
+    greedy, simple, everything = (unconditional(branch.jaxpr) for branch in switch.params["branches"])
+    assert "reduce_max" in greedy and not greedy & (searching | drawing | scattering)
+    assert drawing - {"threefry2x32"} <= simple and not simple & (searching | scattering)
+    assert "cond" in everything and not everything & searching
 
 
 def unconditional(jaxpr) -> set[str]:

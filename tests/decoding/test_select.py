@@ -15,18 +15,23 @@ def rows(seed, size, count=5):
     return np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32) * 3
 
 
+DIGITS = pytest.mark.parametrize("bits", [1, 2, 4])
+
+
+@DIGITS
 @pytest.mark.parametrize("size", [1, 7, 300, 5000])
-def test_kth_largest_is_that_of_a_sort(size):
+def test_kth_largest_is_that_of_a_sort(size, bits):
     scores = rows(0, size)
     k = np.random.default_rng(1).integers(1, size + 1, 5)
     expected = np.take_along_axis(-np.sort(-scores, axis=-1), k[:, None] - 1, axis=1)[:, 0]
-    np.testing.assert_array_equal(select.kth_largest(jnp.asarray(scores), jnp.asarray(k)), expected)
+    np.testing.assert_array_equal(select.kth_largest(jnp.asarray(scores), jnp.asarray(k), bits), expected)
 
 
-def test_kth_largest_orders_special_values():
+@DIGITS
+def test_kth_largest_orders_special_values(bits):
     scores = np.tile(SPECIAL, (len(SPECIAL), 1))
     k = jnp.arange(1, len(SPECIAL) + 1)
-    np.testing.assert_array_equal(select.kth_largest(jnp.asarray(scores), k), -np.sort(-SPECIAL))
+    np.testing.assert_array_equal(select.kth_largest(jnp.asarray(scores), k, bits), -np.sort(-SPECIAL))
 
 
 def test_first_argmax_takes_the_lowest_index_of_equals():
@@ -45,16 +50,14 @@ def test_best_is_top_k(size, count, ties):
     np.testing.assert_array_equal(index, expected_index)
 
 
+@DIGITS
 @pytest.mark.parametrize("mass", [0.0, 0.3, 0.9, 0.999])
-def test_mass_threshold_is_that_of_a_cumulative_sum(mass):
+def test_mass_threshold_is_that_of_a_cumulative_sum(mass, bits):
     scores = rows(3, 1000)
     probabilities = np.asarray(jax.nn.softmax(jnp.asarray(scores), axis=-1), np.float64)
-    for row, found, probability in zip(
-        scores,
-        np.asarray(select.mass_threshold(jnp.asarray(scores), jnp.asarray(probabilities, jnp.float32), jnp.full((5,), mass))),
-        probabilities,
-        strict=True,
-    ):
+    given = jnp.asarray(scores), jnp.asarray(probabilities, jnp.float32), jnp.full((5,), mass)
+    thresholds = np.asarray(select.mass_threshold(*given, bits))
+    for row, found, probability in zip(scores, thresholds, probabilities, strict=True):
         order = np.argsort(row)
         assert found == row[order][np.argmax(np.cumsum(probability[order]) > mass)]
 
