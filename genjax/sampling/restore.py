@@ -4,9 +4,12 @@ Reads what `genjax.training.checkpoints` writes: `<step>/state` (Orbax; a tree w
 `<step>/manifest` (JSON; shape and dtype of every leaf).
 """
 
+import contextlib
+import gc
 import json
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,8 @@ def restore_variables(
     reasons = []
     for candidate in [step] if step is not None else reversed(steps):
         try:
-            variables = _read(directory / str(candidate), abstract, ema)
+            with _without_stray_tracebacks():
+                variables = _read(directory / str(candidate), abstract, ema)
         except CheckpointError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
@@ -61,7 +65,9 @@ def restore_variables(
         for reason in reasons:
             report(f"{reason}; using step {candidate}.")
         return variables, candidate
-    raise CheckpointError(f"nothing in {directory} can be read: {'; '.join(reasons)}.")
+    others = ", ".join(str(s) for s in steps if s != step)
+    rest = f"; other steps: {others or 'none'}" if step is not None else "; there is no other"
+    raise CheckpointError(f"nothing can be read from {directory}: {'; '.join(reasons)}{rest}.")
 
 
 def checkpoint_steps(directory: Path) -> list[int]:
@@ -106,6 +112,25 @@ def _check(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], pl
 
 def _variables(saved: Mapping[str, Any]) -> list[str]:
     return [name.removeprefix("variables/") for name in saved if name.startswith("variables/")]
+
+
+@contextlib.contextmanager
+def _without_stray_tracebacks() -> Iterator[None]:
+    """Drops what the reads that a failing one left behind print from their threads when they find the event loop closed; the
+    failure itself arrives as an exception."""
+    previous = sys.unraisablehook
+
+    def hook(arguments):
+        if str(arguments.exc_value) != "Event loop is closed":
+            previous(arguments)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+        sys.unraisablehook = previous
+    except Exception:
+        gc.collect()  # now, and the hook stays: those threads may still be reading
+        raise
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -77,7 +77,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(run):
     found, step = restore_variables(run, abstract(), report=lines.append)
     assert step == 1 and len(lines) == 1 and "checkpoint 2 is damaged" in lines[0] and lines[0].endswith("using step 1.")
     same(found, variables(1))
-    with pytest.raises(CheckpointError, match="nothing in .* can be read: checkpoint 2 is damaged"):
+    with pytest.raises(CheckpointError, match="nothing can be read from .*: checkpoint 2 is damaged .*; other steps: 1"):
         restore_variables(run, abstract(), step=2)
 
 

@@ -1,7 +1,11 @@
 """Sampling from a run directory, up to what sample.py prints."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -150,6 +154,18 @@ def test_sample_py_answers_a_mistake_with_one_sentence(run, capsys, arguments, m
     code, out, err = call(capsys, *(a.replace("RUN", str(run)) for a in arguments))
     assert code == 2 and out == ""
     assert re.search(message, err) and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_damaged_checkpoint_is_passed_over_in_one_line(run, tmp_path):
+    """As a process: what Orbax's threads print does not pass through Python's streams."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    for file in (copy / "checkpoints" / "2" / "state" / "d").iterdir():
+        os.truncate(file, 100)
+    command = [sys.executable, sample.__file__, "--workdir", copy, "--prompt=hello", "--max_new_tokens=4"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.startswith("hello")
+    assert re.fullmatch(r"checkpoint 2 is damaged \(.*\); using step 1\.\n", done.stderr)
 
 
 def test_sample_py_lists_the_options_of_the_model(run, capsys):
