@@ -28,7 +28,7 @@ def restore_variables(
     abstract: Mapping[str, Any],
     *,
     step: int | None = None,
-    ema: bool = True,
+    ema: str = "",
     report: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Reads variables, averaged ones in place of raw ones where the checkpoint has them.
@@ -37,7 +37,7 @@ def restore_variables(
         directory: `RUN/checkpoints`.
         abstract: the unboxed variables as ShapeDtypeStructs; `sharding` says where a leaf goes (None: the first device).
         step: exactly this one; None: the newest that can be read, after a warning for each that cannot.
-        ema: False for the raw variables.
+        ema: the decay whose averages take the place of raw variables, as its text; "": none.
         report: receives a warning as one line; by default the logger "genjax".
 
     Returns:
@@ -76,12 +76,10 @@ def checkpoint_steps(directory: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _read(folder: Path, abstract: Mapping[str, Any], ema: bool) -> dict[str, Any]:
+def _read(folder: Path, abstract: Mapping[str, Any], ema: str) -> dict[str, Any]:
     saved = json.loads((folder / "manifest" / "metadata").read_text())["leaves"]
     wanted = traverse_util.flatten_dict(abstract, sep="/")
-    decays = sorted({name.split("/")[1] for name in saved if name.startswith("ema/")}) if ema else []
-    # Where each variable is: with several decays, under the first, which is also what a run's evaluation uses.
-    averaged = f"ema/{decays[0]}/" if decays else None
+    averaged = f"ema/{ema}/" if ema else None
     places = {name: averaged + name if averaged and averaged + name in saved else f"variables/{name}" for name in wanted}
     _check(folder, saved, wanted, places)
     targets = {places[name]: _placed(leaf) for name, leaf in wanted.items()}

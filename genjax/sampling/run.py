@@ -51,7 +51,10 @@ def open_run(
     if mesh is not None:
         places = axis_rules.tree_shardings(boxed, mesh, axis_rules.DEFAULT_RULES if rules is None else rules)
         abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
-    variables, _ = restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=ema, report=report)
+    # The first decay is what a run's own evaluation and samples use.
+    decays = config.get("ema", {}).get("decays", ()) if ema else ()
+    decay = str(float(decays[0])) if decays else ""
+    variables, _ = restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=decay, report=report)
     return task, variables
 
 

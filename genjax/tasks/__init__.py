@@ -57,4 +57,4 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     if mesh is None:
         return task, task.pretrained(str(path), None)
     boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))
-    return task, task.pretrained(str(path), axis_rules.tree_shardings(boxed, mesh, rules))
+    return task, task.pretrained(str(path), axis_rules.tree_shardings(boxed, mesh, rules or axis_rules.DEFAULT_RULES))

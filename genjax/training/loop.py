@@ -189,7 +189,8 @@ class _Loop(contextlib.AbstractContextManager):
 
     def averaged(self, state: TrainState):
         """The variables that evaluation and sampling use: the first EMA where there is one."""
-        return merge(state.variables, next(iter(state.ema.values()))) if state.ema else state.variables
+        decays = self.plan.config.ema.decays
+        return merge(state.variables, state.ema[str(decays[0])]) if decays else state.variables
 
     def _evaluate_batch(self, variables, batch, key, totals):
         metrics = self.plan.task.evaluate(variables, batch, key)

@@ -48,13 +48,14 @@ def same(found, expected):
 
 
 def test_the_newest_with_its_average_where_there_is_one(run):
-    found, step = restore_variables(run, abstract())
-    assert step == 2
-    same(found, {"gpt": variables(100.0)["gpt"], "vae": variables(2)["vae"]})
+    for decay, offset in (("0.9", 100.0), ("0.99", 200.0)):
+        found, step = restore_variables(run, abstract(), ema=decay)
+        assert step == 2
+        same(found, {"gpt": variables(offset)["gpt"], "vae": variables(2)["vae"]})
 
 
 def test_the_raw_variables_and_an_older_step(run):
-    same(restore_variables(run, abstract(), ema=False)[0], variables(2))
+    same(restore_variables(run, abstract(), ema="")[0], variables(2))
     same(restore_variables(run, abstract(), step=1)[0], variables(1))
 
 
@@ -63,7 +64,7 @@ def test_onto_a_mesh_and_in_another_dtype(run, cpu_devices):
     wanted = abstract()
     sharding = NamedSharding(mesh, PartitionSpec(None, "tensor"))
     wanted["gpt"]["params"]["dense"]["kernel"] = jax.ShapeDtypeStruct((8, 4), jnp.bfloat16, sharding=sharding)
-    found, _ = restore_variables(run, wanted)
+    found, _ = restore_variables(run, wanted, ema="0.9")
     kernel = found["gpt"]["params"]["dense"]["kernel"]
     assert kernel.sharding == sharding and kernel.dtype == jnp.bfloat16
     np.testing.assert_array_equal(kernel, variables(100.0)["gpt"]["params"]["dense"]["kernel"].astype(jnp.bfloat16))
