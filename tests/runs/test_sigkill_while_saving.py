@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.errors import CheckpointError
 from genjax.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 4
+KEEP = 2  # as in the program
 
 # Saves a state that is a function of the step as fast as it can, going on from the newest checkpoint.
 PROGRAM = """
@@ -59,7 +61,11 @@ def test_what_is_left_is_right(tmp_path):
             newest = steps[-1]
             for step in steps:
                 abstract = {"x": jax.ShapeDtypeStruct((64, 1024), jnp.float32), "step": jax.ShapeDtypeStruct((), jnp.int32)}
-                state, meta, found = checkpoints.restore(abstract, step)
+                try:
+                    state, meta, found = checkpoints.restore(abstract, step)
+                except CheckpointError:
+                    assert step in steps[:-KEEP], "only one that retention was deleting may be incomplete"
+                    continue
                 assert (int(state["step"]), meta["step"], found) == (step, step, step)
                 assert np.array_equal(state["x"], jax.random.normal(jax.random.key(step), (64, 1024)))
     assert newest > KILLS
