@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from genjax.errors import ConfigError
+from genjax.layers.attention_blocked import blocked_attention
 from genjax.layers.attention_cudnn import cudnn_attention
 from genjax.layers.attention_dense import QUERY_CHUNK, chunked_attention, dense_attention
 from genjax.layers.attention_mask import Masking
 from genjax.layers.attention_splash import splash_attention
-from genjax.parallel.rules import current_context, current_platform
+from genjax.parallel.rules import current_context, current_platform, on_single_cpu
 
 Implementation = Literal["auto", "xla", "chunked", "cudnn", "splash"]
 
@@ -75,6 +76,8 @@ def choose_implementation(
         if head_dim % 8 or head_dim > 128:
             return Choice(fallback, f"cuDNN takes head_dim up to 128 in steps of 8, not {head_dim}")
         return Choice("cudnn", "cuDNN's flash attention")
+    if on_single_cpu():
+        return Choice("chunked", "blocks of queries that stay in the processor's cache")
     return Choice(fallback, f"{query_length} queries in chunks of {QUERY_CHUNK}" if long else "short sequence")
 
 
@@ -134,5 +137,7 @@ def attention(
     if choice.implementation == "cudnn":
         return cudnn_attention(query, key, value, masking, bias)
     if choice.implementation == "chunked":
+        if on_single_cpu() and bias is None and mask is None and isinstance(query_offset, int):
+            return blocked_attention(query, key, value, masking)
         return chunked_attention(query, key, value, masking, bias)
     return dense_attention(query, key, value, masking, bias)

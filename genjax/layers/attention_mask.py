@@ -17,7 +17,7 @@ class Masking:
     mask: Bool[Array, "#batch #heads length keys"] | None
     query_offset: int | Int[Array, ""]
 
-    def dense(self, queries: slice, keys: slice) -> Bool[Array, "#batch #heads length keys"] | None:
+    def dense(self, queries: slice, keys: slice) -> Bool[Array, "#batch #heads queries keys"] | None:
         """True where a query of the range may see a key of the range; None when all may see all."""
         parts = []
         if self.causal:
@@ -37,8 +37,9 @@ class Masking:
         return allowed
 
     def visible_keys(self, queries: slice, keys: int) -> slice:
-        """The static range of keys outside of which no query of the range sees anything."""
+        """The smallest known range of keys outside of which no query of the range sees anything; never empty."""
         if not self.causal or not isinstance(self.query_offset, int):
             return slice(0, keys)
-        first = queries.start + self.query_offset - self.sliding_window + 1 if self.sliding_window else 0
-        return slice(min(max(first, 0), keys), min(queries.stop + self.query_offset, keys))
+        stop = min(max(queries.stop + self.query_offset, 1), keys)
+        start = max(queries.start + self.query_offset - self.sliding_window + 1, 0) if self.sliding_window else 0
+        return slice(min(start, stop - 1), stop)

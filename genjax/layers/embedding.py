@@ -2,10 +2,9 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float, Int
 
-from genjax.layers.linear import Initializer
+from genjax.layers.linear import Initializer, contract
 from genjax.parallel.rules import constrain
 
 
@@ -36,8 +35,7 @@ class Embedding(nn.Module):
 
     def attend(self, x: Float[Array, "*lead features"]) -> Float[Array, "*lead count"]:
         """Inner products with every row, in float32."""
-        dimensions = (((x.ndim - 1,), (1,)), ((), ()))
-        return lax.dot_general(x.astype(self.dtype), self._table(), dimensions, preferred_element_type=jnp.float32)
+        return contract(x.astype(self.dtype), self._table(), transposed=True, out_dtype=jnp.float32)
 
     def _table(self) -> Float[Array, "count features"]:
         # Cast, then gather the features: a lookup in a table whose features are sharded would shard its result by

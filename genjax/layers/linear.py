@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,45 +15,56 @@ from genjax.parallel.rules import on_single_cpu
 Initializer = Callable[..., Array]
 
 
-def contract(x: Array, kernel: Array, axes: int = 1) -> Array:
+def contract(
+    x: Float[Array, "..."],
+    kernel: Float[Array, "..."],
+    axes: int = 1,
+    *,
+    transposed: bool = False,
+    out_dtype: jnp.dtype | None = None,
+) -> Float[Array, "..."]:
     """Sums over the last `axes` dimensions of `x` and the first `axes` of `kernel`: [... I] x [I O] -> [... O], where I and O
-    may be several dimensions each."""
-    if on_single_cpu():
-        return _contract_cpu(x, kernel, axes)
-    return lax.dot_general(x, kernel, _dimensions(x.ndim, axes))
+    may be several dimensions each.
+
+    Args:
+        transposed: sum over the last dimensions of the kernel instead: [... I] x [O I] -> [... O].
+        out_dtype: dtype of the result, x's by default. Products are summed in float32 in any case.
+    """
+    out_dtype = out_dtype or x.dtype
+    if not on_single_cpu():
+        first = kernel.ndim - axes if transposed else 0
+        dimensions = (tuple(range(x.ndim - axes, x.ndim)), tuple(range(first, first + axes)))
+        return lax.dot_general(x, kernel, (dimensions, ((), ())), preferred_element_type=out_dtype)
+    # One matrix product. Only for a single device: on a mesh this would join dimensions that are sharded over different axes.
+    leading, outer = x.shape[: x.ndim - axes], kernel.shape[: kernel.ndim - axes] if transposed else kernel.shape[axes:]
+    inner = math.prod(x.shape[x.ndim - axes :])
+    matrix = kernel.reshape((-1, inner) if transposed else (inner, -1))
+    return _product(x.reshape(-1, inner), matrix, transposed, out_dtype).reshape(*leading, *outer)
 
 
-def _dimensions(ndim: int, axes: int):
-    return ((tuple(range(ndim - axes, ndim)), tuple(range(axes))), ((), ()))
+# Autodiff writes the weight gradient as a product followed by a transpose, which XLA's CPU compiler fuses into a slow copy. This
+# one contracts over the rows of both operands and leaves plain matrix products. The barrier keeps what computes the gradient
+# from being fused into, and computed again for, both products.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _product(
+    x: Float[Array, "rows inner"], kernel: Float[Array, "m n"], transposed: bool, out_dtype
+) -> Float[Array, "rows outer"]:
+    return lax.dot_general(x, kernel, (((1,), (int(transposed),)), ((), ())), preferred_element_type=out_dtype)
 
 
-# XLA's CPU compiler fuses a transposed copy into the weight gradient that autodiff writes. Merging the dimensions first and
-# contracting over the rows of both operands leaves one plain matrix product. Merging is only for a single device: on a
-# mesh it would join dimensions that are sharded over different axes.
-def _contract_cpu(x: Array, kernel: Array, axes: int) -> Array:
-    leading, outer = x.shape[: x.ndim - axes], kernel.shape[axes:]
-    inner = math.prod(kernel.shape[:axes])
-    rows = x.reshape(-1, inner)
-    return _matmul(rows, kernel.reshape(inner, -1)).reshape(*leading, *outer)
+def _product_forward(x, kernel, transposed, out_dtype):
+    return _product(x, kernel, transposed, out_dtype), (x, kernel)
 
 
-@jax.custom_vjp
-def _matmul(x: Float[Array, "rows inner"], kernel: Float[Array, "inner outer"]) -> Float[Array, "rows outer"]:
-    return x @ kernel
-
-
-def _matmul_forward(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _matmul_backward(residuals, gradient):
+def _product_backward(transposed, out_dtype, residuals, gradient):
     x, kernel = residuals
-    x_gradient = lax.dot_general(gradient, kernel, (((1,), (1,)), ((), ())))
-    kernel_gradient = lax.dot_general(x, gradient, (((0,), (0,)), ((), ())))
-    return x_gradient, kernel_gradient
+    gradient = lax.optimization_barrier(gradient.astype(x.dtype))
+    x_gradient = lax.dot_general(gradient, kernel, (((1,), (int(not transposed),)), ((), ())))
+    first, second = (gradient, x) if transposed else (x, gradient)
+    return x_gradient, lax.dot_general(first, second, (((0,), (0,)), ((), ())))
 
 
-_matmul.defvjp(_matmul_forward, _matmul_backward)
+_product.defvjp(_product_forward, _product_backward)
 
 
 class Projection(nn.Module):
@@ -68,6 +80,7 @@ class Projection(nn.Module):
         use_bias: whether a bias of shape `features` is added.
         kernel_init: initializer of the kernel.
         dtype: the computation's dtype; parameters are float32.
+        out_dtype: dtype of the result, `dtype` by default.
     """
 
     features: tuple[int, ...]
@@ -76,15 +89,16 @@ class Projection(nn.Module):
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.normal(0.02)
     dtype: jnp.dtype = jnp.float32
+    out_dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         shape = (*x.shape[x.ndim - self.input_axes :], *self.features)
         kernel = self.param("kernel", nn.with_logical_partitioning(self.kernel_init, self.kernel_axes), shape, jnp.float32)
-        y = contract(x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes)
+        y = contract(x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes, out_dtype=self.out_dtype)
         if self.use_bias:
             # A bias as long as the residual stream is small and used everywhere: it is kept whole, like the norms.
             names = tuple("norm" if name == "embed" else name for name in self.kernel_axes[self.input_axes :])
             bias = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, names), self.features, jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = y + bias.astype(y.dtype)
         return y

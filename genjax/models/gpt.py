@@ -162,7 +162,9 @@ class GPT(nn.Module):
         if c.final_norm:
             self.final_norm = make_norm(c.norm, c.norm_epsilon, c.use_bias, c.dtype)
         if not c.tie_embeddings:
-            self.head = Projection((c.vocab_size,), ("embed", "vocab"), use_bias=False, kernel_init=init, dtype=dtype)
+            self.head = Projection(
+                (c.vocab_size,), ("embed", "vocab"), use_bias=False, kernel_init=init, dtype=dtype, out_dtype=jnp.float32
+            )
 
     def __call__(
         self,
@@ -230,7 +232,7 @@ class GPT(nn.Module):
     def logits(self, hidden: Float[Array, "batch length features"]) -> Float[Array, "batch length vocab"]:
         """Float32 logits of hidden states."""
         logits = self.token_embed.attend(hidden) if self.config.tie_embeddings else self.head(hidden)
-        return constrain(logits.astype(jnp.float32), "activation_batch", "activation_length", "activation_vocab")
+        return constrain(logits, "activation_batch", "activation_length", "activation_vocab")
 
 
 def parameter_count(config: GPTConfig) -> int:
