@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from genjax.errors import ConfigError
 from genjax.layers.attention_blocked import blocked_attention
 from genjax.layers.attention_cudnn import cudnn_attention
-from genjax.layers.attention_dense import QUERY_CHUNK, chunked_attention, dense_attention
+from genjax.layers.attention_dense import QUERY_CHUNK, cached_attention, chunked_attention, dense_attention
 from genjax.layers.attention_mask import Masking
 from genjax.layers.attention_splash import splash_attention
 from genjax.parallel.rules import current_context, current_platform, on_single_cpu
@@ -36,7 +36,6 @@ def choose_implementation(
     dtype: jnp.dtype = jnp.float32,
     causal: bool = True,
     dense_bias: bool = False,
-    cached: bool = False,
     platform: str | None = None,
 ) -> Choice:
     """The kernel for attention of these shapes on this platform.
@@ -45,7 +44,6 @@ def choose_implementation(
         requested: a kernel, or "auto" to choose by platform.
         query_length, key_length: global lengths in tokens.
         dense_bias: whether a bias or a mask of shape [query, key] is given; fused kernels other than cuDNN's do not take it.
-        cached: whether keys come from a cache, whose length is known only when the program runs.
         platform: "cpu", "gpu" or "tpu"; by default, the one of the parallel context.
 
     Raises:
@@ -62,8 +60,6 @@ def choose_implementation(
     fallback = "chunked" if long else "xla"
     if query_length == 1:
         return Choice("xla", "one query")
-    if cached:
-        return Choice(fallback, "queries start where the cache ends, known only at run time")
     if platform == "tpu":
         if dense_bias:
             return Choice(fallback, "splash takes no bias")
@@ -93,6 +89,7 @@ def attention(
     bias: Float[Array, "#batch #heads length keys"] | None = None,
     mask: Bool[Array, "#batch #heads length keys"] | None = None,
     query_offset: int | Int[Array, ""] = 0,
+    cached: bool = False,
     scale: float | None = None,
     implementation: Implementation = "auto",
 ) -> Float[Array, "batch length heads head_dim"]:
@@ -107,7 +104,9 @@ def attention(
         query_segment_ids, key_segment_ids: a query sees keys of its own segment only. Both or neither.
         bias: added to the scaled inner products.
         mask: True where a query may see a key.
-        query_offset: the key index of the first query; a traced number when keys come from a cache.
+        query_offset: the key index of the first query.
+        cached: keys and values are those of a `KVCache`, [batch kv_heads slots head_dim], and `query_offset` is a traced number;
+            then neither bias nor mask is taken, and there is one way to compute.
         scale: head_dim ** -0.5 by default; 1.0 for T5.
         implementation: see `choose_implementation`.
 
@@ -116,10 +115,15 @@ def attention(
     """
     if sliding_window and not causal:
         raise ConfigError(f"sliding_window {sliding_window} needs causal attention; use 0 for bidirectional attention.")
-    if query.shape[2] % key.shape[2]:
-        raise ConfigError(f"{query.shape[2]} query heads are not a multiple of {key.shape[2]} key heads.")
+    kv_heads = key.shape[1 if cached else 2]
+    if query.shape[2] % kv_heads:
+        raise ConfigError(f"{query.shape[2]} query heads are not a multiple of {kv_heads} key heads.")
     if (query_segment_ids is None) != (key_segment_ids is None):
         raise ValueError("query_segment_ids and key_segment_ids are given together or not at all")
+    query = (query * (query.shape[-1] ** -0.5 if scale is None else scale)).astype(query.dtype)
+    masking = Masking(causal, sliding_window, query_segment_ids, key_segment_ids, mask, query_offset)
+    if cached:
+        return cached_attention(query, key, value, masking)
     choice = choose_implementation(
         implementation,
         query_length=query.shape[1],
@@ -128,16 +132,13 @@ def attention(
         dtype=query.dtype,
         causal=causal,
         dense_bias=bias is not None or mask is not None,
-        cached=not isinstance(query_offset, int) or query_offset != 0,
     )
-    query = (query * (query.shape[-1] ** -0.5 if scale is None else scale)).astype(query.dtype)
-    masking = Masking(causal, sliding_window, query_segment_ids, key_segment_ids, mask, query_offset)
     if choice.implementation == "splash":
         return splash_attention(query, key, value, masking, current_context())
     if choice.implementation == "cudnn":
         return cudnn_attention(query, key, value, masking, bias)
     if choice.implementation == "chunked":
-        if on_single_cpu() and bias is None and mask is None and isinstance(query_offset, int):
+        if on_single_cpu() and bias is None and mask is None:
             return blocked_attention(query, key, value, masking)
         return chunked_attention(query, key, value, masking, bias)
     return dense_attention(query, key, value, masking, bias)

@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from genjax.layers.attention_mask import Masking
+from genjax.parallel.rules import on_single_cpu
 
 QUERY_CHUNK = 512
 MASKED = -1e30  # finite, so that a query that sees nothing gets an average and not NaN
@@ -18,7 +20,28 @@ def dense_attention(
     bias: Float[Array, "#batch #heads length keys"] | None = None,
 ) -> Float[Array, "batch length heads head_dim"]:
     """Attention of an already scaled query; the weights [batch heads length keys] exist in memory."""
-    return _attend(query, key, value, masking, bias, slice(0, query.shape[1]), slice(0, key.shape[1]))
+    whole = slice(0, query.shape[1]), slice(0, key.shape[1])
+    return _attend(query, key, value, masking.dense(*whole), bias, "BSGK")
+
+
+def cached_attention(
+    query: Float[Array, "batch length heads head_dim"],
+    key: Float[Array, "batch kv_heads slots head_dim"],
+    value: Float[Array, "batch kv_heads slots head_dim"],
+    masking: Masking,
+) -> Float[Array, "batch length heads head_dim"]:
+    """Attention of an already scaled query to the keys of a cache, in chunks of `QUERY_CHUNK` queries when there are many."""
+    length, slots = query.shape[1], key.shape[2]
+
+    def one(start: int) -> Array:
+        queries = slice(start, min(start + QUERY_CHUNK, length))
+        return _attend(query[:, queries], key, value, masking.dense(queries, slice(0, slots)), None, "BGSK")
+
+    if length == 1 and on_single_cpu():
+        # Always true, and the compiler cannot know it. It would otherwise fuse the cache's update with each of its users, and so
+        # copy the whole cache in every layer of every step.
+        return lax.cond(masking.query_offset >= 0, lambda: one(0), lambda: jnp.zeros_like(query))
+    return jnp.concatenate([one(start) for start in range(0, length, QUERY_CHUNK)], axis=1)
 
 
 def chunked_attention(
@@ -37,29 +60,31 @@ def chunked_attention(
         keys = masking.visible_keys(queries, key.shape[1])
 
         @jax.checkpoint
-        def attend(query, key, value):
-            return _attend(query, key, value, masking, bias, queries, keys)
+        def attend(query, key, value, bias):
+            return _attend(query, key, value, masking.dense(queries, keys), bias, "BSGK")
 
-        return attend(query[:, queries], key[:, keys], value[:, keys])
+        own_bias = None if bias is None else bias[:, :, queries, keys]
+        return attend(query[:, queries], key[:, keys], value[:, keys], own_bias)
 
     length = query.shape[1]
     return jnp.concatenate([one(slice(i, min(i + QUERY_CHUNK, length))) for i in range(0, length, QUERY_CHUNK)], axis=1)
 
 
-def _attend(query, key, value, masking: Masking, bias, queries: slice, keys: slice) -> Array:
+def _attend(query: Array, key: Array, value: Array, allowed: Array | None, bias: Array | None, layout: str) -> Array:
+    """`layout` names the dimensions of key and value: "BSGK", or "BGSK" as a cache stores them."""
     batch, length, heads, head_dim = query.shape
-    kv_heads = key.shape[2]
+    kv_heads = key.shape[layout.index("G")]
     group = heads // kv_heads
-    allowed = masking.dense(queries, keys)
+    key, value = key.astype(query.dtype), value.astype(query.dtype)
     grouped = query.reshape(batch, length, kv_heads, group, head_dim)
-    logits = jnp.einsum("BTGRK,BSGK->BGRTS", grouped, key.astype(query.dtype), preferred_element_type=jnp.float32)
+    logits = jnp.einsum(f"BTGRK,{layout}->BGRTS", grouped, key, preferred_element_type=jnp.float32)
     if bias is not None:
-        logits = logits + _by_group(bias[:, :, queries, keys].astype(jnp.float32), kv_heads, group)
+        logits = logits + _by_group(bias.astype(jnp.float32), kv_heads, group)
     if allowed is not None:
         logits = jnp.where(_by_group(allowed, kv_heads, group), logits, MASKED)
     weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
-    out = jnp.einsum("BGRTS,BSGK->BTGRK", weights, value.astype(query.dtype))
-    return out.reshape(batch, length, heads, head_dim)
+    out = jnp.einsum(f"BGRTS,{layout}->BGRTK", weights, value)
+    return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, head_dim)
 
 
 def _by_group(x: Array, kv_heads: int, group: int) -> Array:

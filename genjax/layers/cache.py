@@ -17,20 +17,21 @@ class KVCache:
     below start[b] are never attended. Writing beyond the last slot is not checked: `index + T <= S` is the caller's to keep.
 
     Attributes:
-        key, value: a tuple of [B S G K] arrays, one for each layer; or one [L B S G K] array when layers are scanned.
+        key, value: a tuple of [B G S K] arrays, one for each layer; or one [L B G S K] array when layers are scanned. Heads come
+            before slots, so that a step reads each head's keys as one matrix.
         index: int32 scalar, the next free slot.
         start: int32 [B], the first valid slot of each row.
     """
 
-    key: tuple[Float[Array, "batch slots kv_heads head_dim"], ...] | Float[Array, "layers batch slots kv_heads head_dim"]
-    value: tuple[Float[Array, "batch slots kv_heads head_dim"], ...] | Float[Array, "layers batch slots kv_heads head_dim"]
+    key: tuple[Float[Array, "batch kv_heads slots head_dim"], ...] | Float[Array, "layers batch kv_heads slots head_dim"]
+    value: tuple[Float[Array, "batch kv_heads slots head_dim"], ...] | Float[Array, "layers batch kv_heads slots head_dim"]
     index: Int[Array, ""]
     start: Int[Array, "batch"]
 
     @property
     def slots(self) -> int:
         """How many tokens a row can hold."""
-        return (self.key[0] if isinstance(self.key, tuple) else self.key).shape[-3]
+        return (self.key[0] if isinstance(self.key, tuple) else self.key).shape[-2]
 
     def positions(self, length: int) -> Int[Array, "batch length"]:
         """Positions of the next `length` tokens; those of padding are 0."""
@@ -67,7 +68,7 @@ def init_cache(
     index = jnp.zeros((), jnp.int32)
 
     def empty(*leading: int) -> Array:
-        return _constrain(jnp.zeros((*leading, batch, length, kv_heads, head_dim), dtype))
+        return _constrain(jnp.zeros((*leading, batch, kv_heads, length, head_dim), dtype))
 
     if stacked:
         return KVCache(empty(num_layers), empty(num_layers), index, start)
@@ -79,20 +80,20 @@ def write(
     layer: int | Int[Array, ""],
     key: Float[Array, "batch length kv_heads head_dim"],
     value: Float[Array, "batch length kv_heads head_dim"],
-) -> tuple[KVCache, Float[Array, "batch slots kv_heads head_dim"], Float[Array, "batch slots kv_heads head_dim"]]:
+) -> tuple[KVCache, Float[Array, "batch kv_heads slots head_dim"], Float[Array, "batch kv_heads slots head_dim"]]:
     """Puts a layer's new keys and values at `cache.index`; returns the cache and all keys and values of that layer.
 
     `layer` is a Python number when the layers are a tuple, and may be traced when they are stacked.
     """
     stored = []
-    for old, new in ((cache.key, key), (cache.value, value)):
+    for old, new in ((cache.key, key.swapaxes(1, 2)), (cache.value, value.swapaxes(1, 2))):
         if isinstance(old, tuple):
-            whole = lax.dynamic_update_slice(old[layer], new.astype(old[layer].dtype), (0, cache.index, 0, 0))
+            whole = lax.dynamic_update_slice(old[layer], new.astype(old[layer].dtype), (0, 0, cache.index, 0))
             whole = _constrain(whole)
             stored.append(((*old[:layer], whole, *old[layer + 1 :]), whole))
         else:
             # In place within the scan's carry: only the new slots are written.
-            stack = lax.dynamic_update_slice(old, new.astype(old.dtype)[None], (layer, 0, cache.index, 0, 0))
+            stack = lax.dynamic_update_slice(old, new.astype(old.dtype)[None], (layer, 0, 0, cache.index, 0))
             stack = _constrain(stack)
             stored.append((stack, lax.dynamic_index_in_dim(stack, layer, keepdims=False)))
     (keys, all_keys), (values, all_values) = stored
@@ -100,5 +101,5 @@ def write(
 
 
 def _constrain(x: jax.Array) -> jax.Array:
-    names = ("activation_batch", None, "activation_kv_heads", "activation_head_dim")
+    names = ("activation_batch", "activation_kv_heads", None, "activation_head_dim")
     return constrain(x, *(None,) * (x.ndim - 4), *names)

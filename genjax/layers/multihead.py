@@ -96,6 +96,7 @@ class MultiHeadAttention(nn.Module):
             bias=bias,
             mask=mask,
             query_offset=offset,
+            cached=cache is not None,
             scale=self.scale,
             implementation=self.implementation,
         )
