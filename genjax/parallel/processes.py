@@ -26,6 +26,7 @@ def initialize() -> None:
     if jax.distributed.is_initialized():
         return
     leave_out_absent_tpu()
+    _keep_compiled_programs()
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     given = [name for name in names if os.environ.get(name)]
     if given:
@@ -91,6 +92,13 @@ def barrier(name: str) -> None:
     """Waits until every process has come to the barrier of this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def _keep_compiled_programs() -> None:
+    """A second start of the same program compiles nothing; JAX_COMPILATION_CACHE_DIR, if set, is obeyed."""
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache / "genjax" / "jax"))
 
 
 def _in_cluster() -> bool:

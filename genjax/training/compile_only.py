@@ -24,7 +24,7 @@ class Compilation:
     """What a compiled step needs of one device.
 
     Attributes:
-        bytes_needed: arguments, outputs that do not alias them, temporaries and code.
+        bytes_needed: the most that is alive at one time.
         bytes_available: what one device has; None when the compiler does not say.
         collectives: how many of each kind the program holds (one in a scanned layer counts once).
     """
@@ -86,13 +86,9 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
         jax.config.update("jax_enable_compilation_cache", cached)
     done = time.perf_counter()
     memory = compiled.memory_analysis()
-    needed = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes
-    )
+    # The compiler's own peak; where it does not say (CPU), everything that could be alive at once.
+    whole = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    needed = getattr(memory, "peak_memory_in_bytes", 0) or whole
     text = compiled.as_text()
     return Compilation(
         plan=plan,
