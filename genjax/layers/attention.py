@@ -36,6 +36,7 @@ def choose_implementation(
     dtype: jnp.dtype = jnp.float32,
     causal: bool = True,
     dense_bias: bool = False,
+    cached: bool = False,
     platform: str | None = None,
 ) -> Choice:
     """The kernel for attention of these shapes on this platform.
@@ -44,6 +45,7 @@ def choose_implementation(
         requested: a kernel, or "auto" to choose by platform.
         query_length, key_length: global lengths in tokens.
         dense_bias: whether a bias or a mask of shape [query, key] is given; fused kernels other than cuDNN's do not take it.
+        cached: whether keys come from a cache, whose filled length is known only when the program runs.
         platform: "cpu", "gpu" or "tpu"; by default, the one of the parallel context.
 
     Raises:
@@ -60,6 +62,8 @@ def choose_implementation(
     fallback = "chunked" if long else "xla"
     if query_length == 1:
         return Choice("xla", "one query")
+    if cached:
+        return Choice(fallback, "queries start where the cache ends, known only at run time")
     if platform == "tpu":
         if dense_bias:
             return Choice(fallback, "splash takes no bias")
@@ -106,7 +110,7 @@ def attention(
         mask: True where a query may see a key.
         query_offset: the key index of the first query.
         cached: keys and values are those of a `KVCache`, [batch kv_heads slots head_dim], and `query_offset` is a traced number;
-            then neither bias nor mask is taken, and there is one way to compute.
+            there is one way to compute it then, whatever `implementation` says.
         scale: head_dim ** -0.5 by default; 1.0 for T5.
         implementation: see `choose_implementation`.
 
@@ -123,7 +127,7 @@ def attention(
     query = (query * (query.shape[-1] ** -0.5 if scale is None else scale)).astype(query.dtype)
     masking = Masking(causal, sliding_window, query_segment_ids, key_segment_ids, mask, query_offset)
     if cached:
-        return cached_attention(query, key, value, masking)
+        return cached_attention(query, key, value, masking, bias)
     choice = choose_implementation(
         implementation,
         query_length=query.shape[1],
@@ -132,13 +136,14 @@ def attention(
         dtype=query.dtype,
         causal=causal,
         dense_bias=bias is not None or mask is not None,
+        cached=not isinstance(query_offset, int) or query_offset != 0,
     )
     if choice.implementation == "splash":
         return splash_attention(query, key, value, masking, current_context())
     if choice.implementation == "cudnn":
         return cudnn_attention(query, key, value, masking, bias)
     if choice.implementation == "chunked":
-        if on_single_cpu() and bias is None and mask is None:
+        if on_single_cpu() and bias is None and mask is None and isinstance(query_offset, int):
             return blocked_attention(query, key, value, masking)
         return chunked_attention(query, key, value, masking, bias)
     return dense_attention(query, key, value, masking, bias)

@@ -29,13 +29,15 @@ def cached_attention(
     key: Float[Array, "batch kv_heads slots head_dim"],
     value: Float[Array, "batch kv_heads slots head_dim"],
     masking: Masking,
+    bias: Float[Array, "#batch #heads length slots"] | None = None,
 ) -> Float[Array, "batch length heads head_dim"]:
     """Attention of an already scaled query to the keys of a cache, in chunks of `QUERY_CHUNK` queries when there are many."""
     length, slots = query.shape[1], key.shape[2]
 
     def one(start: int) -> Array:
         queries = slice(start, min(start + QUERY_CHUNK, length))
-        return _attend(query[:, queries], key, value, masking.dense(queries, slice(0, slots)), None, "BGSK")
+        own_bias = None if bias is None else bias[:, :, queries]
+        return _attend(query[:, queries], key, value, masking.dense(queries, slice(0, slots)), own_bias, "BGSK")
 
     if length == 1 and on_single_cpu():
         # Always true, and the compiler cannot know it. It would otherwise fuse the cache's update with each of its users, and so
