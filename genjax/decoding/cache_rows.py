@@ -8,7 +8,7 @@ from genjax.layers.cache import KVCache
 
 def take_rows(cache: KVCache, rows: Int[Array, "chosen"]) -> KVCache:
     """The cache whose row i is row `rows[i]` of this one."""
-    # Keys and values end in [rows slots kv_heads head_dim], with or without a leading axis of layers.
+    # Keys and values end in [rows kv_heads slots head_dim], with or without a leading axis of layers.
     take = lambda x: jnp.take(x, rows, axis=x.ndim - 4)  # noqa: E731
     if isinstance(cache.key, tuple):
         key, value = tuple(map(take, cache.key)), tuple(map(take, cache.value))

@@ -82,9 +82,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     shape = mesh_shape(config, len(devices))
     if config.slices > 1 and len({getattr(device, "slice_index", None) for device in devices}) == config.slices:
         inner = (shape[0] // config.slices, *shape[1:])
-        grid = mesh_utils.create_hybrid_device_mesh(
-            inner, (config.slices, 1, 1, 1), devices, allow_split_physical_axes=True
-        )
+        grid = mesh_utils.create_hybrid_device_mesh(inner, (config.slices, 1, 1, 1), devices, allow_split_physical_axes=True)
     elif devices[0].platform == "tpu":
         grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     else:

@@ -95,8 +95,8 @@ def current_context() -> tuple[Mesh, Rules] | None:
 
 
 def current_platform() -> str:
-    """"cpu", "gpu" or "tpu": the devices of the context's mesh (also when they are a topology that is only compiled for), else
-    JAX's default."""
+    """The platform ("cpu", "gpu" or "tpu") of the context's mesh, which may be one that is only compiled for; outside of a
+    context, of JAX's default devices."""
     opened = _CONTEXT.get()
     if opened is None:
         return jax.default_backend()

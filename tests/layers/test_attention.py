@@ -81,9 +81,7 @@ def test_chunks_leave_no_seam(cpu_devices, way, length, window):
     ids = jnp.asarray(1 + (np.arange(length) > length // 3)[None], jnp.int32)
 
     def loss(how, *a):
-        out = attention(
-            *a, causal=True, sliding_window=window, query_segment_ids=ids, key_segment_ids=ids, implementation=how
-        )
+        out = attention(*a, causal=True, sliding_window=window, query_segment_ids=ids, key_segment_ids=ids, implementation=how)
         return jnp.sum(jnp.sin(out)), out
 
     def value_and_gradient(how, *a):
