@@ -7,7 +7,6 @@ told to, so that all contenders meet the same minute of the same machine. Only o
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,16 +27,23 @@ class Contender:
 
 
 def serve(step: Callable[[], object], *, repeat: int = 1, facts: Mapping[str, object] | None = None) -> None:
-    """Worker side. `step()` makes one unit of work and returns when it is done; `repeat` units are one sample."""
+    """Worker side. `step()` makes one unit of work and returns when it is done; `repeat` units are one sample.
+
+    Before each sample one unit is made untimed: while the others worked, this process's memory and caches went cold, which says
+    nothing of its steady state.
+    """
     print("READY " + json.dumps(dict(facts or {})), flush=True)
     for line in sys.stdin:
         if line.strip() != "go":
             break
+        step()
         began = time.perf_counter()
         for _ in range(repeat):
             step()
         print(json.dumps((time.perf_counter() - began) * 1e3 / repeat), flush=True)
-    print(json.dumps({"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}), flush=True)
+    # Not getrusage: its maximum is inherited from the parent process.
+    peak = next((line.split()[1] for line in _lines("/proc/self/status") if line.startswith("VmHWM")), "0")
+    print(json.dumps({"peak_memory_gb": int(peak) / 1e6}), flush=True)
 
 
 def compare(contenders: Sequence[Contender], rounds: int) -> list[dict]:

@@ -11,6 +11,7 @@ import numpy as np
 from ab import serve
 from genjax import decoding, tasks
 from genjax.interop import huggingface
+from genjax.parallel.processes import leave_out_absent_tpu
 from genjax.training.run_config import structure_run
 from genjax.training.setup import make_plan
 
@@ -26,6 +27,7 @@ parser.add_argument("--remat", default="none")
 parser.add_argument("--repeat", type=int, default=1)
 options = parser.parse_args()
 
+leave_out_absent_tpu()
 _, network = huggingface.read_config(options.weights)
 dtype = "bfloat16" if options.bfloat16 else "float32"
 rng = np.random.default_rng(1)

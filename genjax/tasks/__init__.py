@@ -44,7 +44,7 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     """The task and the variables of a folder of published weights.
 
     Args:
-        folder: config.json, safetensors (one file or shards) and the tokenizer's files.
+        folder: config.json, safetensors (one file or shards) and the tokenizer's files (without them, nothing can be prompted).
         dtype: of the computation.
         mesh, rules: where the variables are to lie; None: on the default device.
 
@@ -53,7 +53,8 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     """
     path = Path(folder)
     kind, _ = huggingface.read_config(path)
-    task = importlib.import_module(WEIGHTS[kind]).from_weights(path, data.load_tokenizer(path), dtype)
+    tokenizer = data.load_tokenizer(path) if data.has_tokenizer(path) else None
+    task = importlib.import_module(WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
     if mesh is None:
         return task, task.pretrained(str(path), None)
     boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))

@@ -10,6 +10,12 @@ from genjax.data.tokenizers.sentencepiece import MODEL_FILE, load_sentencepiece
 from genjax.errors import DataError
 
 
+def has_tokenizer(folder: Path | str) -> bool:
+    """Whether `load_tokenizer` finds files of a tokenizer in the folder."""
+    names = {path.name for path in Path(folder).iterdir()}
+    return bool(names & {MANIFEST, "tokenizer.json", MODEL_FILE}) or {"vocab.json", "merges.txt"} <= names
+
+
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """Reads what `Tokenizer.save` wrote, or what lies beside a published model's weights.
 
