@@ -2,8 +2,9 @@
 
     python train.py --config=configs/gpt/gpt2_124m.py --workdir=runs/gpt2_124m --config.data.path=TEXT.jsonl
 
-Hardware: 8 accelerators of 16 GB; on one, set train.accumulation to 40. Published (nanoGPT, OpenWebText): about 2.85 validation loss;
-the released checkpoint has 3.12 there. Not measured here."""
+Hardware: 8 accelerators of 16 GB; on one, set train.accumulation to 40. Published (nanoGPT, OpenWebText): about 2.85 validation
+loss; the released checkpoint has 3.12 there. Not measured here.
+"""
 
 from pretraining import recipe
 
