@@ -188,17 +188,6 @@ def batch_parts(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> int:
     return math.prod(mesh.shape[axis] for axis in _as_tuple(rules["activation_batch"]))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, rules: Rules = DEFAULT_RULES, what: str = "batch_size") -> None:
-    """Raises ConfigError, naming the nearest sizes that fit, if the batch does not divide over the mesh."""
-    parts = batch_parts(mesh, rules)
-    if batch_size % parts == 0:
-        return
-    axes = " ".join(f"{axis}={mesh.shape[axis]}" for axis in _as_tuple(rules["activation_batch"]) if mesh.shape[axis] > 1)
-    below, above = batch_size // parts * parts, -(-batch_size // parts) * parts
-    sizes = f"{below} or {above}" if below else f"{above}"
-    raise ConfigError(f"{what} {batch_size} does not divide over {parts} devices (mesh {axes}); use {sizes}.")
-
-
 def _as_tuple(axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
 

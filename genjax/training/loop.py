@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from genjax import sampling
+from genjax.config import config_hash
 from genjax.errors import ConfigError, RunError
 from genjax.parallel import processes
 from genjax.training.checkpoints import Checkpoints
@@ -242,6 +243,7 @@ class _Loop(contextlib.AbstractContextManager):
             f"{self.unit} seen": f"{step * self.units_per_step:,}",
             "devices": f"{plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}",
             "compile": f"{compile_seconds:.1f} s",
+            "config": config_hash(self.raw_config),
             **{name.replace("held_out/", "held out "): f"{value:.4g}" for name, value in self.last_evaluation.items()},
         }
         write_report(self.path / "metrics.jsonl", self.path / "report.png", title=self.path.name, facts=facts)

@@ -1,7 +1,6 @@
 """What a run is between two steps, and how it comes to stand on a mesh."""
 
 import fnmatch
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax.errors import ConfigError
 from genjax.parallel import rules as axis_rules
-from genjax.tasks.contract import Task, Turn, Variables
+from genjax.tasks.contract import Task, Variables
 
 
 @struct.dataclass
@@ -135,17 +134,3 @@ def abstract_state(task, optimizers, ema_decays, ema_include, mesh: Mesh, rules)
     shardings = state_shardings(shapes, variable_shardings, mesh)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, shardings)
     return abstract, shardings
-
-
-def count_parameters(variables: Variables) -> dict[str, int]:
-    """Parameters of each component."""
-    return {
-        name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(collections.get("params", {})))
-        for name, collections in variables.items()
-    }
-
-
-def trained_parameters(turns: Sequence[Turn], variables: Variables) -> int:
-    """Parameters that at least one turn trains."""
-    patterns = tuple(p for turn in turns for p in turn.trains)
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(select(variables, patterns)))

@@ -12,7 +12,6 @@ from genjax.parallel.rules import (
     DEFAULT_RULES,
     batch_parts,
     batch_sharding,
-    check_batch_size,
     constrain,
     context,
     current_context,
@@ -129,8 +128,3 @@ def test_initialization_under_jit_is_born_sharded(mesh):
 def test_batches_are_split_by_rows(mesh):
     assert batch_sharding(mesh, DEFAULT_RULES, 2).spec == P(("data", "fsdp"), None)
     assert batch_parts(mesh) == 4
-    check_batch_size(8, mesh)
-    with pytest.raises(ConfigError, match=r"batch_size 30 does not divide over 4 devices \(mesh data=2 fsdp=2\); use 28 or 32"):
-        check_batch_size(30, mesh)
-    with pytest.raises(ConfigError, match=r"use 4\."):
-        check_batch_size(3, mesh)
