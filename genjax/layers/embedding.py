@@ -1,10 +1,12 @@
 """Token embeddings, and logits against them."""
 
+import math
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from genjax.layers.linear import Initializer, contract
+from genjax.layers.linear import TRANSPOSED, Initializer, contract
 from genjax.parallel.rules import constrain
 
 
@@ -35,6 +37,9 @@ class Embedding(nn.Module):
 
     def attend(self, x: Float[Array, "*lead features"]) -> Float[Array, "*lead count"]:
         """Inner products with every row, in float32."""
+        if math.prod(x.shape[:-1]) > 1 and self.has_variable(TRANSPOSED, "embedding"):
+            table = self.get_variable(TRANSPOSED, "embedding").astype(self.dtype)
+            return contract(x.astype(self.dtype), table, out_dtype=jnp.float32)
         return contract(x.astype(self.dtype), self._table(), transposed=True, out_dtype=jnp.float32)
 
     def _table(self) -> Float[Array, "count features"]:

@@ -14,6 +14,10 @@ from genjax.parallel.rules import on_single_cpu
 
 Initializer = Callable[..., Array]
 
+# An optional collection of variables: second copies of kernels, [outputs inputs], and of embeddings, [features count]. A product
+# of one row and a matrix streams [outputs inputs] a quarter faster through a CPU, one of several rows [inputs outputs].
+TRANSPOSED = "transposed"
+
 
 def contract(
     x: Float[Array, "..."],
@@ -93,9 +97,15 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        shape = (*x.shape[x.ndim - self.input_axes :], *self.features)
-        kernel = self.param("kernel", nn.with_logical_partitioning(self.kernel_init, self.kernel_axes), shape, jnp.float32)
-        y = contract(x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes, out_dtype=self.out_dtype)
+        leading, inner = x.shape[: x.ndim - self.input_axes], x.shape[x.ndim - self.input_axes :]
+        init = nn.with_logical_partitioning(self.kernel_init, self.kernel_axes)
+        kernel = self.param("kernel", init, (*inner, *self.features), jnp.float32)
+        transposed = math.prod(leading) == 1 and self.has_variable(TRANSPOSED, "kernel")
+        if transposed:
+            kernel = self.get_variable(TRANSPOSED, "kernel")
+        y = contract(
+            x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes, transposed=transposed, out_dtype=self.out_dtype
+        )
         if self.use_bias:
             # A bias as long as the residual stream is small and used everywhere: it is kept whole, like the norms.
             names = tuple("norm" if name == "embed" else name for name in self.kernel_axes[self.input_axes :])

@@ -1,7 +1,8 @@
 """GPT: a decoder-only transformer, in the dress of GPT-2 or of Llama (Radford et al., 2019; Touvron et al., 2023)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -233,6 +234,30 @@ class GPT(nn.Module):
         """Float32 logits of hidden states."""
         logits = self.token_embed.attend(hidden) if self.config.tie_embeddings else self.head(hidden)
         return constrain(logits, "activation_batch", "activation_length", "activation_vocab")
+
+
+def transposed_copies(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The collection `TRANSPOSED` for the parameters of unrolled blocks: second copies of their kernels and of a tied table, for
+    decoding on one CPU device. They take as much memory as the parameters.
+
+    Apply the model to `{"params": params, TRANSPOSED: transposed_copies(params)}`.
+    """
+
+    def turn(projections: Mapping[str, Any]) -> dict[str, Any]:
+        axes = {name: 2 if name == "out" else 1 for name in projections}  # `out` contracts heads and head_dim
+        return {
+            name: {"kernel": jnp.moveaxis(p["kernel"], range(axes[name]), range(-axes[name], 0))}
+            for name, p in projections.items()
+        }
+
+    copies: dict[str, Any] = {
+        name: {"attention": turn(block["attention"]), "mlp": turn(block["mlp"])}
+        for name, block in params.items()
+        if name.startswith("blocks_")
+    }
+    if "head" in params:
+        return copies | turn({"head": params["head"]})
+    return copies | {"token_embed": {"embedding": params["token_embed"]["embedding"].T}}
 
 
 def parameter_count(config: GPTConfig) -> int:

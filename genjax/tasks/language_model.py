@@ -21,16 +21,20 @@ from genjax.evaluation.perplexity import text_sums
 from genjax.interop import huggingface
 from genjax.layers.attention import choose_implementation
 from genjax.layers.cache import init_cache
-from genjax.models.gpt import GPT, GPTConfig, flops_per_token
+from genjax.layers.linear import TRANSPOSED
+from genjax.models.gpt import GPT, GPTConfig, flops_per_token, transposed_copies
 from genjax.models.gpt_sizes import GPT_SIZES
 from genjax.models.transformer import unstack_blocks
-from genjax.parallel.rules import current_context
+from genjax.parallel.rules import current_context, on_single_cpu
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.losses import language_model_sums
 
 # Logits of one device above this size are computed in chunks of positions.
 _LOGITS_BYTES = 1 << 30
+
+# Parameters up to this size are kept twice for decoding on one CPU device, see `transposed_copies`.
+_TRANSPOSED_BYTES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -202,13 +206,17 @@ class LanguageModel(BaseTask):
         return [r for r in requests if len(self._encode(r.prompt)) + r.max_new_tokens <= room]
 
     def sampling_variables(self, variables: Variables) -> Variables:
-        """Layers apart (a scan would copy each layer's weights once more for every token), kernels in the compute dtype."""
+        """Layers apart (a scan would copy each layer's weights once more for every token), kernels in the compute dtype; on one
+        CPU device and where memory allows, also transposed."""
         params = variables["gpt"]["params"]
         if self.model_config.scan_layers:
             params = jax.jit(unstack_blocks)(params)
         dtype = jnp.dtype(self.model_config.dtype)
         cast = lambda path, x: x if path[-1].key == "scale" else x.astype(dtype)  # noqa: E731
-        return {"gpt": {"params": jax.tree_util.tree_map_with_path(cast, params)}}
+        params = jax.tree_util.tree_map_with_path(cast, params)
+        if not on_single_cpu() or sum(leaf.nbytes for leaf in jax.tree.leaves(params)) > _TRANSPOSED_BYTES:
+            return {"gpt": {"params": params}}
+        return {"gpt": {"params": params, TRANSPOSED: jax.jit(transposed_copies)(params)}}
 
     def prepare(self, requests: Sequence[TextRequest]) -> Sequence[Batch]:
         return decoding.make_batches(
