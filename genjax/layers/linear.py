@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from genjax.parallel.rules import on_single_cpu
 
 Initializer = Callable[..., Array]
+
+PRODUCT = "projection_product"
 
 # An optional collection of variables: second copies of kernels, [outputs inputs], and of embeddings, [features count]. A product
 # of one row and a matrix streams [outputs inputs] a quarter faster through a CPU, one of several rows [inputs outputs].
@@ -43,7 +46,9 @@ def contract(
     leading, outer = x.shape[: x.ndim - axes], kernel.shape[: kernel.ndim - axes] if transposed else kernel.shape[axes:]
     inner = math.prod(x.shape[x.ndim - axes :])
     matrix = kernel.reshape((-1, inner) if transposed else (inner, -1))
-    return _product(x.reshape(-1, inner), matrix, transposed, out_dtype).reshape(*leading, *outer)
+    # Remat policies do not see into a function with its own gradient, so the product bears a name.
+    y = checkpoint_name(_product(x.reshape(-1, inner), matrix, transposed, out_dtype), PRODUCT)
+    return y.reshape(*leading, *outer)
 
 
 # Autodiff writes the weight gradient as a product followed by a transpose, which XLA's CPU compiler fuses into a slow copy. This

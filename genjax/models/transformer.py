@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from genjax.config import choose
 from genjax.layers.attention import Implementation
 from genjax.layers.cache import KVCache
+from genjax.layers.linear import PRODUCT
 from genjax.layers.mlp import MLP, Activation
 from genjax.layers.multihead import MultiHeadAttention
 from genjax.layers.norm import LayerNorm, RMSNorm
@@ -24,17 +25,17 @@ NormPosition = Literal["pre", "post"]
 Remat = Literal["none", "full", "dots", "attention", "dots_and_attention"]
 
 _POLICIES = jax.checkpoint_policies
+_DOTS = _POLICIES.save_from_both_policies(_POLICIES.dots_with_no_batch_dims_saveable, _POLICIES.save_only_these_names(PRODUCT))
+_ATTENTION = _POLICIES.save_only_these_names("attention_out")
 
 # What the backward pass keeps of a block's forward pass; the rest is computed again.
 REMAT_POLICIES: Mapping[str, Callable | None] = MappingProxyType(
     {
         "none": None,  # everything is kept, nothing computed twice
         "full": _POLICIES.nothing_saveable,  # only the block's input
-        "attention": _POLICIES.save_only_these_names("attention_out"),  # also attention's output
-        "dots": _POLICIES.dots_with_no_batch_dims_saveable,  # also the outputs of projections
-        "dots_and_attention": _POLICIES.save_from_both_policies(
-            _POLICIES.dots_with_no_batch_dims_saveable, _POLICIES.save_only_these_names("attention_out")
-        ),
+        "attention": _ATTENTION,  # also attention's output
+        "dots": _DOTS,  # also the outputs of projections
+        "dots_and_attention": _POLICIES.save_from_both_policies(_DOTS, _ATTENTION),
     }
 )
 
