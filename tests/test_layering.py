@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = "training sampling tasks data evaluation interop safety diffusion decoding models layers parallel config errors".split()
+ORDER = (
+    *("training", "sampling", "tasks", "data", "evaluation", "interop", "safety", "diffusion", "decoding", "models", "layers"),
+    *("storage", "parallel", "config", "errors"),
+)
 FILES = sorted((ROOT / "genjax").rglob("*.py"))
 FOREIGN = ("torch", "transformers", "diffusers", "tensorflow", "pickle", "pytest", "requests", "urllib")
 

@@ -100,7 +100,7 @@ def attention(
     """softmax(scale · query keyᵀ + bias) value, over the keys that the masks leave (Vaswani et al., 2017, equation 1).
 
     The softmax is in float32. `heads` is a multiple of `kv_heads`; query head h uses key head h // (heads / kv_heads). A query
-    that may see no key gets a finite value without meaning.
+    that may see no key gets a finite value without meaning, and passes no gradient to queries and keys.
 
     Args:
         causal: query i sees keys up to i + query_offset.

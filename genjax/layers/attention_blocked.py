@@ -107,7 +107,8 @@ def _group_forward(blocks, rule, query, key, value, ids):
         values = value[:, block[2] : block[3]]
         out = jnp.einsum("NRTS,NSK->NRTK", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
         outs.append((out / total).astype(query.dtype))
-        normalizers.append(largest + jnp.log(total))
+        # A query that sees no key would have the weights 1 in the backward pass; this makes them 0.
+        normalizers.append(jnp.where(largest <= MASKED, -MASKED, largest + jnp.log(total)))
     return jnp.concatenate(outs, 2), jnp.concatenate(normalizers, 2)
 
 

@@ -2,7 +2,6 @@
 
 from genjax.sampling.loop import Sampler, sample
 from genjax.sampling.requests import help_text, make_requests, parse_options
-from genjax.sampling.restore import restore_variables
 from genjax.sampling.run import open_run, parse_mesh
 from genjax.sampling.writers import check_target, full_text, listing, preview, write
 
@@ -17,7 +16,6 @@ __all__ = [
     "parse_mesh",
     "parse_options",
     "preview",
-    "restore_variables",
     "sample",
     "write",
 ]

@@ -12,7 +12,7 @@ from genjax.parallel.rules import DEFAULT_RULES
 from genjax.sampling import writers
 from genjax.sampling.loop import Sampler
 from genjax.sampling.requests import help_text, make_requests, parse_options
-from genjax.sampling.run import open_run, parse_mesh
+from genjax.sampling.run import parse_mesh, run_task, run_variables
 from genjax.tasks.contract import Variables
 
 
@@ -34,15 +34,18 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         writers.check_target(options.out, overwrite=options.overwrite)
     mesh = parse_mesh(options.mesh)
     if options.workdir:
-        task, variables = open_run(options.workdir, options.checkpoint, dtype=options.dtype, mesh=mesh, report=_warn)
+        task = run_task(options.workdir, dtype=options.dtype)
     else:
-        dtype = options.dtype or "float32"
-        task, variables = tasks.open_weights(options.weights, dtype=dtype, mesh=mesh, rules=DEFAULT_RULES)
+        task = tasks.weights_task(options.weights, dtype=options.dtype or "float32")
     if options.help:
         print(f"{usage}\noptions of this model:\n{help_text(task.request_type)}")
         return
     common = parse_options(task.request_type, rest, others=list(vars(options)))
     requests = make_requests(task.request_type, common, options.prompt, options.prompts)
+    if options.workdir:
+        variables = run_variables(options.workdir, task, options.checkpoint, mesh=mesh, report=_warn)
+    else:
+        variables = tasks.weights_variables(options.weights, task, mesh=mesh, rules=DEFAULT_RULES)
     sampler = Sampler(task, mesh=mesh)
     one_text = len(requests) == 1 and getattr(requests[0], "num_samples", 1) == 1
     if options.stream or (options.stream is None and one_text and not options.out and sys.stdout.isatty()):

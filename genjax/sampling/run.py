@@ -14,7 +14,7 @@ from genjax.config import structure
 from genjax.errors import CheckpointError, ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.mesh import AXES, MeshConfig, make_mesh
-from genjax.sampling.restore import restore_variables
+from genjax.storage.restore import restore_variables
 from genjax.tasks.contract import Task, Variables
 
 
@@ -42,10 +42,31 @@ def open_run(
         CheckpointError: no run directory, or no checkpoint that can be read.
         ConfigError: a config that this version cannot read.
     """
+    task = run_task(workdir, dtype=dtype)
+    return task, run_variables(workdir, task, checkpoint, mesh=mesh, rules=rules, ema=ema, report=report)
+
+
+def run_task(workdir: Path | str, *, dtype: str | None = None) -> Task:
+    """The task of a run, without its weights. Arguments and errors as for `open_run`."""
     path = Path(workdir)
     config = _read_config(path)
     tokenizer = data.load_tokenizer(path / "tokenizer") if (path / "tokenizer").is_dir() else None
-    task = tasks.build(_with_dtype(config["task"], dtype), data.describe(config["data"], tokenizer))
+    return tasks.build(_with_dtype(config["task"], dtype), data.describe(config["data"], tokenizer))
+
+
+def run_variables(
+    workdir: Path | str,
+    task: Task,
+    checkpoint: int | None = None,
+    *,
+    mesh: Mesh | None = None,
+    rules: axis_rules.Rules | None = None,
+    ema: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> Variables:
+    """The variables of a run, whose task is `task`. Arguments and errors as for `open_run`."""
+    path = Path(workdir)
+    config = _read_config(path)
     boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))
     abstract = nn.unbox(boxed)
     if mesh is not None:
@@ -54,8 +75,7 @@ def open_run(
     # The first decay is what a run's own evaluation and samples use.
     decays = config.get("ema", {}).get("decays", ()) if ema else ()
     decay = str(float(decays[0])) if decays else ""
-    variables, _ = restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=decay, report=report)
-    return task, variables
+    return restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=decay, report=report)[0]
 
 
 def parse_mesh(text: str) -> Mesh | None:

@@ -51,11 +51,21 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     Raises:
         CheckpointError: no such folder, a kind of model that is not known, or tensors that do not fit it.
     """
+    task = weights_task(folder, dtype=dtype)
+    return task, weights_variables(folder, task, mesh=mesh, rules=rules)
+
+
+def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
+    """The task of a folder of published weights, before they are read. Arguments and errors as for `open_weights`."""
     path = Path(folder)
     kind, _ = huggingface.read_config(path)
     tokenizer = data.load_tokenizer(path) if data.has_tokenizer(path) else None
-    task = importlib.import_module(WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
+    return importlib.import_module(WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
+
+
+def weights_variables(folder: Path | str, task: Task, *, mesh: Any = None, rules: Any = None) -> Any:
+    """The variables of a folder, whose task is `task`. Arguments and errors as for `open_weights`."""
     if mesh is None:
-        return task, task.pretrained(str(path), None)
+        return task.pretrained(str(folder), None)
     boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))
-    return task, task.pretrained(str(path), axis_rules.tree_shardings(boxed, mesh, rules or axis_rules.DEFAULT_RULES))
+    return task.pretrained(str(folder), axis_rules.tree_shardings(boxed, mesh, rules or axis_rules.DEFAULT_RULES))

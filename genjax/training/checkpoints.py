@@ -25,8 +25,8 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from genjax.config import plain
 from genjax.errors import CheckpointError, RunError
-from genjax.training import manifest as manifests
-from genjax.training.quiet import QuietOrbax
+from genjax.storage import manifest as manifests
+from genjax.storage.quiet import QuietOrbax
 
 TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of what Orbax has not committed
 OVERHEAD_BYTES = 64 * 1024  # metadata of a small checkpoint

@@ -144,6 +144,40 @@ def test_a_query_that_sees_nothing_is_finite_and_disturbs_no_other(implementatio
     check(function, drawn, expected)
 
 
+@pytest.mark.parametrize("implementation", ["xla", "chunked"])
+def test_a_query_that_sees_nothing_passes_no_gradient_to_queries_and_keys(implementation):
+    drawn = draw(Case(length=70, keys=130, causal=False))
+    query_ids, key_ids = np.ones((2, 70), np.int32), np.ones((2, 130), np.int32)
+    query_ids[:, 3:10] = 7
+    expected = formula(**drawn, allowed=(query_ids[:, :, None] == key_ids[:, None, :])[:, None])
+
+    def function(query, key):
+        masks = {"causal": False, "query_segment_ids": query_ids, "key_segment_ids": key_ids}
+        return attention(query, key, drawn["value"], **masks, implementation=implementation)
+
+    _, pullback = jax.vjp(function, drawn["query"], drawn["key"])
+    for name, found in zip(("query", "key"), pullback(drawn["gradient"]), strict=True):
+        np.testing.assert_allclose(found, expected[name], atol=2e-5, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("implementation", ["auto", "xla", "chunked"])
+def test_an_offset_known_only_at_run_time(cpu_devices, implementation, devices):
+    """As in a chunk of a longer sequence: queries start at key 40."""
+    case = Case(length=530, keys=600, kv_heads=2, window=100, head_dim=4)
+    drawn = draw(case)
+    expected = formula(**drawn, allowed=visible(case, offset=40))["out"]
+
+    @jax.jit
+    def run(offset):
+        masks = {"causal": True, "sliding_window": 100, "query_offset": offset, "implementation": implementation}
+        return attention(drawn["query"], drawn["key"], drawn["value"], **masks)
+
+    with context(make_mesh(MeshConfig(), cpu_devices[:devices])):
+        np.testing.assert_allclose(run(40), expected, atol=1e-5)
+        np.testing.assert_allclose(jax.jit(lambda: run(40))(), expected, atol=1e-5)
+
+
 MESHES = {
     "data": MeshConfig(data=8),
     "tensor": MeshConfig(data=2, tensor=4),  # two key heads do not divide over four

@@ -175,6 +175,15 @@ def test_sample_py_lists_the_options_of_the_model(run, capsys):
     assert code == 0 and "--top_p NUMBER" in out and "--early_stopping heuristic|full|never" in out
 
 
+def test_options_are_answered_before_weights_are_read(run, tmp_path, capsys):
+    """A run without a checkpoint: whoever only asks for help or mistypes does not wait for weights."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints"))
+    assert "--top_p NUMBER" in call(capsys, "--workdir", copy, "--help")[1]
+    assert "did you mean --temperature" in call(capsys, "--workdir", copy, "--temprature=1")[2]
+    assert "there is no checkpoint" in call(capsys, "--workdir", copy, "--prompt=a")[2]
+
+
 def test_sample_py_reads_published_weights(run, tmp_path, capsys):
     """The same weights as a Hugging Face folder write the same text."""
     task, variables = open_run(run)

@@ -1,5 +1,6 @@
 """The variables of a checkpoint that training wrote: raw or averaged, on any mesh, and past damaged ones."""
 
+import json
 import shutil
 
 import jax
@@ -10,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax.errors import CheckpointError
 from genjax.parallel.mesh import MeshConfig, make_mesh
-from genjax.sampling.restore import checkpoint_steps, restore_variables
+from genjax.storage.restore import checkpoint_steps, restore_variables
 from genjax.training.checkpoints import Checkpoints
 
 
@@ -80,6 +81,16 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(run):
     same(found, variables(1))
     with pytest.raises(CheckpointError, match="nothing can be read from .*: checkpoint 2 is damaged .*; other steps: 1"):
         restore_variables(run, abstract(), step=2)
+
+
+def test_other_bits_than_were_saved_are_damage(run):
+    file = run / "2" / "manifest" / "metadata"
+    manifest = json.loads(file.read_text())
+    manifest["leaves"]["variables/gpt/params/scale"]["checksum"] ^= 1
+    file.write_text(json.dumps(manifest))
+    lines = []
+    _, step = restore_variables(run, abstract(), report=lines.append)
+    assert step == 1 and "the checksum of variables/gpt/params/scale does not match" in lines[0]
 
 
 def test_what_is_not_a_step_is_not_read(run):

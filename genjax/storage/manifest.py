@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from genjax.training.checksums import checksum
+from genjax.storage.checksums import checksum
 
 Manifest = Mapping[str, Any]
 

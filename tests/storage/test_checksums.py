@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from genjax.training.checksums import checksum
+from genjax.storage.checksums import checksum
 
 DTYPES = ["float32", "bfloat16", "float16", "int32", "uint32", "int8", "uint8", "bool", "int16", "complex64", "float8_e4m3fn"]
 

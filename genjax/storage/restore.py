@@ -1,15 +1,13 @@
 """The variables of a checkpoint, without the optimizer's memory, onto any mesh.
 
 Reads what `genjax.training.checkpoints` writes: `<step>/state` (Orbax; a tree with `variables` and, by decay, `ema`) and
-`<step>/manifest` (JSON; shape and dtype of every leaf).
+`<step>/manifest` (JSON; shape, dtype and checksum of every leaf, which is compared).
 """
 
-import contextlib
 import gc
 import json
 import logging
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from etils import epath
 from flax import traverse_util
 
 from genjax.errors import CheckpointError
+from genjax.storage import manifest as manifests
+from genjax.storage.quiet import QuietOrbax
 
 MAX_LISTED = 40  # differing leaves in a message
 
@@ -53,15 +53,19 @@ def restore_variables(
         which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         raise CheckpointError(f"there is {which} in {directory}; there are: {', '.join(map(str, steps)) or 'none'}.")
     reasons = []
+    quiet = QuietOrbax()
     for candidate in [step] if step is not None else reversed(steps):
+        quiet.start()
         try:
-            with _without_stray_tracebacks():
-                variables = _read(directory / str(candidate), abstract, ema)
+            variables = _read(directory / str(candidate), abstract, ema)
         except CheckpointError:
+            quiet.stop()
             raise
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
+            gc.collect()  # the reads that were given up complain when they are freed; some only later, so it stays quiet
             reasons.append(f"checkpoint {candidate} is damaged ({_first_line(error)})")
             continue
+        quiet.stop()
         for reason in reasons:
             report(f"{reason}; using step {candidate}.")
         return variables, candidate
@@ -77,12 +81,13 @@ def checkpoint_steps(directory: Path) -> list[int]:
 
 
 def _read(folder: Path, abstract: Mapping[str, Any], ema: str) -> dict[str, Any]:
-    saved = json.loads((folder / "manifest" / "metadata").read_text())["leaves"]
+    manifest = json.loads((folder / "manifest" / "metadata").read_text())
+    saved = manifest["leaves"]
     wanted = traverse_util.flatten_dict(abstract, sep="/")
     averaged = f"ema/{ema}/" if ema else None
     places = {name: averaged + name if averaged and averaged + name in saved else f"variables/{name}" for name in wanted}
     _check(folder, saved, wanted, places)
-    targets = {places[name]: _placed(leaf) for name, leaf in wanted.items()}
+    targets = {places[name]: _placed(leaf, saved[places[name]]["dtype"]) for name, leaf in wanted.items()}
     # A decay holds a dot and a path its separators: unflatten by "/", which no name contains.
     item = traverse_util.unflatten_dict(targets, sep="/")
     arguments = jax.tree.map(
@@ -90,8 +95,13 @@ def _read(folder: Path, abstract: Mapping[str, Any], ema: str) -> dict[str, Any]
     )
     request = ocp.args.PyTreeRestore(item=item, restore_args=arguments, partial_restore=True)
     restored = ocp.PyTreeCheckpointHandler().restore(epath.Path(folder) / "state", args=request)
+    wrong = manifests.damaged_leaves(manifest, restored)
+    if wrong:
+        others = f", nor of {len(wrong) - 1} others" if wrong[1:] else ""
+        raise ValueError(f"the checksum of {wrong[0]} does not match{others}")
     found = traverse_util.flatten_dict(restored, sep="/")
-    return traverse_util.unflatten_dict({name: found[place] for name, place in places.items()}, sep="/")
+    cast = {name: found.pop(places[name]).astype(leaf.dtype) for name, leaf in wanted.items()}
+    return traverse_util.unflatten_dict(cast, sep="/")
 
 
 def _check(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], places: Mapping[str, str]) -> None:
@@ -112,28 +122,10 @@ def _variables(saved: Mapping[str, Any]) -> list[str]:
     return [name.removeprefix("variables/") for name in saved if name.startswith("variables/")]
 
 
-@contextlib.contextmanager
-def _without_stray_tracebacks() -> Iterator[None]:
-    """Drops what the reads that a failing one left behind print from their threads when they find the event loop closed; the
-    failure itself arrives as an exception."""
-    previous = sys.unraisablehook
-
-    def hook(arguments):
-        if str(arguments.exc_value) != "Event loop is closed":
-            previous(arguments)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-        sys.unraisablehook = previous
-    except Exception:
-        gc.collect()  # now, and the hook stays: those threads may still be reading
-        raise
-
-
-def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+def _placed(leaf: Any, dtype: str) -> jax.ShapeDtypeStruct:
+    """Where a leaf goes, in the type that it was saved in: its checksum is of those bits."""
     sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
 
 
 def _first_line(error: Exception, limit: int = 160) -> str:
