@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax.errors import ConfigError
-from genjax.parallel.rules import constrain
+from genjax.parallel.rules import constrain, current_platform
 from genjax.tasks.contract import Aux, Batch, Task, Turn
 from genjax.training.optimizers import Schedule
 from genjax.training.state import TrainState, merge, select
@@ -116,18 +116,23 @@ def _turn_function(turn: Turn, optimizer, accumulation: int, guard: GuardConfig,
         if guard.spike_factor:
             settled = (state.step >= _SPIKE_WARMUP_STEPS) & (mean_norm > 0)
             good &= ~settled | (norm <= guard.spike_factor * mean_norm)
-        updates, optimizer_state = transform.update(gradients, state.optimizers[turn.optimizer], trainable)
-        updated = optax.apply_updates(trainable, updates)
+        old = (trainable, state.optimizers[turn.optimizer])
         collections = aux.collections
+
+        def update(gradients, trainable, optimizer_state):
+            updates, optimizer_state = transform.update(gradients, optimizer_state, trainable)
+            return optax.apply_updates(trainable, updates), optimizer_state
+
         new_mean = jnp.where(mean_norm > 0, _NORM_MEAN_DECAY * mean_norm + (1 - _NORM_MEAN_DECAY) * norm, norm)
         if guard.policy != "off":
             # Every leaf of a bad step stays as it was: state and checkpoints are never poisoned, whichever policy decides
             # later what to do about it.
+            updated, optimizer_state = _update_if(good, update, gradients, old)
             keep = lambda new, old: jnp.where(good, new, old)  # noqa: E731
-            updated = jax.tree.map(keep, updated, trainable)
-            optimizer_state = jax.tree.map(keep, optimizer_state, state.optimizers[turn.optimizer])
             collections = jax.tree.map(keep, collections, _like(collections, state.variables))
             new_mean = keep(new_mean, mean_norm)
+        else:
+            updated, optimizer_state = update(gradients, *old)
         name = (lambda n: f"{turn.name}/{n}") if prefix else (lambda n: n)
         one = jnp.ones((), jnp.float32)
         # A bad step is counted, not averaged: one NaN would hide the whole interval.
@@ -147,6 +152,15 @@ def _turn_function(turn: Turn, optimizer, accumulation: int, guard: GuardConfig,
         )
 
     return play
+
+
+def _update_if(good: jax.Array, update: Callable, gradients: Any, old: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`update(gradients, *old)` where `good`, else `old`."""
+    if current_platform() == "cpu":
+        # A select would make XLA's CPU compiler copy the whole state first: a sixth of a step of the 124M GPT.
+        return jax.lax.cond(good, update, lambda gradients, *old: old, gradients, *old)
+    # Here the select is fused with the update, and a condition would have the host of a GPU wait for the gradient.
+    return jax.tree.map(lambda new, old: jnp.where(good, new, old), update(gradients, *old), old)
 
 
 def _gradients(turn: Turn, trainable, variables, batch: Batch, key: jax.Array, accumulation: int):
