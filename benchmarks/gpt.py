@@ -4,6 +4,7 @@
     python benchmarks/gpt.py decode --batch 1      # prompt 32, 128 new tokens, greedy
     python benchmarks/gpt.py decode --batch 8
     python benchmarks/gpt.py scan                  # compile and step time with layers scanned and unrolled
+    python benchmarks/gpt.py products              # the matrix products of the training step alone
 
 Both sides start from the same weights, whose logits are compared first. Needs the extra `test`. The first row of a table is
 genjax; a ratio above 1 is slower than genjax.
@@ -20,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=["train", "decode", "scan"])
+    parser.add_argument("work", choices=["train", "decode", "scan", "products"])
     parser.add_argument("--batch", type=int, default=0, help="rows (default: 2 for training, 1 for decoding)")
     parser.add_argument("--length", type=int, default=0, help="tokens of a row or prompt (default: 256, 32)")
     parser.add_argument("--rounds", type=int, default=7)
@@ -28,14 +29,18 @@ def main() -> None:
     options = parser.parse_args()
     decoding = options.work == "decode"
     batch, length = options.batch or (1 if decoding else 2), options.length or (32 if decoding else 256)
+    ours, theirs = str(HERE / "gpt_genjax.py"), str(HERE / "gpt_torch.py")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "gpt2"
         difference = save_weights(weights)
         shape = ["decode" if decoding else "train", f"--weights={weights}", f"--batch={batch}", f"--length={length}"]
         shape += ["--bfloat16"] * options.bfloat16
-        ours, theirs = str(HERE / "gpt_genjax.py"), str(HERE / "gpt_torch.py")
         fast = mkl_fast_path(Path(folder))
-        if options.work == "scan":
+        if options.work == "products":
+            script = [str(HERE / "gpt_products.py"), f"--rows={batch * length}"]
+            contenders = [Contender("XLA", [*script, "--side=jax"]), Contender("torch", [*script, "--side=torch"])]
+            contenders += [Contender("torch, MKL fast path", [*script, "--side=torch"], fast)] * bool(fast)
+        elif options.work == "scan":
             contenders = [
                 Contender("unrolled", [ours, *shape]),
                 Contender("scanned", [ours, *shape, "--scan"]),
@@ -48,7 +53,7 @@ def main() -> None:
                 contenders += [Contender("torch eager, MKL fast path", [theirs, *shape], fast)]
                 contenders += [Contender("torch.compile, MKL fast path", [theirs, *shape, "--compile"], fast)]
         rows = compare(contenders, options.rounds)
-    what = "128 new tokens, greedy" if decoding else "training step, AdamW"
+    what = "128 new tokens, greedy" if decoding else f"{options.work}: training step, AdamW"
     print(f"GPT-2 124M, {what}, batch {batch}, {length} tokens, {'bfloat16' if options.bfloat16 else 'float32'}")
     print(f"{machine()}; logits of both sides differ by at most {difference:.1e}\n")
     print(table(rows))

@@ -33,6 +33,21 @@ GPT_SIZES: Mapping[str, GPTConfig] = MappingProxyType(
         "gpt2_1558m": replace(_GPT2, num_layers=48, num_heads=25, embed_dim=1600),
         # Brown et al., 2020, table 2.1; every layer dense, where the paper alternates dense and banded sparse attention.
         "gpt3_175b": replace(_GPT2, context_length=2048, num_layers=96, num_heads=96, embed_dim=12288, scan_layers=True),
+        # Chen et al., 2021 (Codex): the paper names non-embedding parameters and no shapes; these are the shapes of Brown et al.,
+        # 2020, table 2.1, and of Kaplan et al., 2020, that have as many.
+        **{
+            f"codex_{name}": replace(_GPT2, context_length=2048, num_layers=layers, num_heads=heads, embed_dim=width)
+            for name, layers, heads, width in (
+                ("12m", 4, 8, 512),
+                ("25m", 8, 8, 512),
+                ("42m", 6, 12, 768),
+                ("85m", 12, 12, 768),
+                ("300m", 24, 16, 1024),
+                ("679m", 24, 16, 1536),
+                ("2500m", 32, 32, 2560),
+                ("12b", 40, 40, 5120),
+            )
+        },
         # Llama-3.2-1B. 1,235,814,400.
         "llama_1b": replace(
             _LLAMA,

@@ -18,9 +18,18 @@ PUBLISHED = {
     "llama_7b": 6_738_415_616,
     "llama_70b": 68_976_648_192,
 }
+# Chen et al., 2021, table 1: the names are counts without embeddings.
+CODEX = {"12m": 12e6, "25m": 25e6, "42m": 42e6, "85m": 85e6, "300m": 300e6, "679m": 679e6, "2500m": 2.5e9, "12b": 12e9}
 
 
-@pytest.mark.parametrize("size", GPT_SIZES)
+@pytest.mark.parametrize("size", CODEX)
+def test_codex_sizes_bear_their_names(size):
+    config = GPT_SIZES[f"codex_{size}"]
+    embeddings = (config.vocab_size + config.context_length) * config.embed_dim
+    assert parameter_count(config) - embeddings == pytest.approx(CODEX[size], rel=0.06)
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
 def test_parameters_are_counted_as_published(size):
     config = GPT_SIZES[size]
     shapes = jax.eval_shape(lambda: GPT(config).init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32)))
