@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from genjax.config import choose
+from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
 from genjax.data.text import build_text, describe_text
 
-DATASETS = {"text": build_text}
-DESCRIPTIONS = {"text": describe_text}
+DATASETS = {"text": build_text, "code": build_code}
+DESCRIPTIONS = {"text": describe_text, "code": describe_code}
 
 
 def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
     """The datasets of a run.
 
     Args:
-        config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`).
+        config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
+            `CodeDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text is kept; None keeps it in memory. `config["cache_dir"]` goes before it.
 

@@ -2,7 +2,9 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,21 +17,26 @@ from genjax.data.corpus import Corpus, tokenize
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
 from genjax.data.packing import plan_rows
-from genjax.data.rows import PackedRows, WindowRows
-from genjax.data.sources.document import Source
+from genjax.data.rows import PackedRows, Rows, WindowRows
+from genjax.data.sources.document import NO_FIELDS, Fields, Source
 from genjax.data.sources.jsonl import JsonLines
 from genjax.data.sources.stdlib import StandardLibrary
 from genjax.data.sources.text_files import TextFiles
 from genjax.data.sources.tfds import TensorFlowDataset
 from genjax.data.split import Split, split
 from genjax.data.text_config import TextDataConfig
-from genjax.data.token_cache import Tokenized, cached
+from genjax.data.token_cache import Record, Tokenized, cached
 from genjax.data.tokenizers.base import Tokenizer
 from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
 from genjax.errors import DataError
 
 FORMAT = "1"  # of the rows: change it when the same config gives other batches than before
 SAMPLE_BLOCK = 10_000  # characters taken or left together when a tokenizer is trained on a part of the corpus
+
+# record(parts, parts of the other place or None, folder or None): what is to be kept of the choice of documents.
+Recorder = Callable[[Split, Split | None, Path | None], Record]
+# wrap(rows, tokenizer, seed): rows that are changed before they make a batch; `seed` is None for held-out rows.
+RowWrapper = Callable[[Rows, Tokenizer, int | None], Rows]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class DataInfo:
         num_documents, num_tokens, num_bytes: of the corpus; specials count as tokens, not as bytes of text.
         num_predictions: targets of an epoch.
         fill: the part of an epoch's targets that is not padding.
+        files: what `save` copies into the run directory: the manifest of a dataset of code.
+        notes: sentences about the choice of documents.
     """
 
     tokenizer: Tokenizer | None
@@ -56,24 +65,52 @@ class DataInfo:
     num_bytes: int
     num_predictions: int
     fill: float
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def save(self, run: Path) -> None:
-        """Leaves in the run directory what sampling from it needs beside the weights: RUN/tokenizer."""
+        """Leaves in the run directory what sampling from it needs beside the weights, RUN/tokenizer, and `files`."""
         if self.tokenizer is not None and not (run / "tokenizer").is_dir():
             self.tokenizer.save(run / "tokenizer")
+        for file in self.files:
+            temporary = run / f"{file.name}.{os.getpid()}.tmp"
+            shutil.copyfile(file, temporary)
+            os.replace(temporary, run / file.name)
 
     def __str__(self) -> str:
-        return (
+        figures = (
             f"{self.num_documents:,} documents of {self.num_bytes:,} bytes, {self.num_tokens:,} tokens (vocabulary "
             f"{self.vocab_size:,}), {self.num_rows:,} rows of {self.sequence_length} an epoch, {self.fill:.1%} filled"
         )
+        return "; ".join([figures, *self.notes])
 
 
 def build_text(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
     """See `genjax.data.build`."""
     config = structure(TextDataConfig, config, "config.data")
+    return build_from(config, *text_sources(config), seed=seed, cache_dir=cache_dir)
+
+
+def build_from(
+    config: TextDataConfig,
+    source: Source,
+    evaluation_source: Source | None,
+    *,
+    seed: int,
+    cache_dir: Path | None,
+    record: Recorder | None = None,
+    wrap: RowWrapper | None = None,
+    wrap_settings: str = "",
+) -> Datasets:
+    """The datasets of documents, whatever they are and wherever they come from.
+
+    Args:
+        evaluation_source: the held-out documents, when they come from another place.
+        seed, cache_dir: see `genjax.data.build`.
+        record: keeps a record of the choice of documents.
+        wrap: changes rows; `wrap_settings` says how, for the fingerprint.
+    """
     cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir
-    source, evaluation_source = _sources(config)
     given = given_tokenizer(config.tokenizer)
     parts = (
         FORMAT,
@@ -84,18 +121,22 @@ def build_text(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) 
     fingerprint = digest(*parts)
 
     def make(folder: Path | None) -> Tokenized:
-        return _tokenize(config, source, evaluation_source, given, folder)
+        return _tokenize(config, source, evaluation_source, given, folder, record)
+
+    def dataset(corpus: Corpus, order_seed: int | None) -> Dataset:
+        return _dataset(config, made, corpus, digest(fingerprint, wrap_settings) if wrap else fingerprint, order_seed, wrap)
 
     made = make(None) if cache_dir is None else cached(cache_dir, fingerprint, make)
-    return Datasets(
-        _dataset(config, made, made.train, fingerprint, seed),
-        None if made.evaluation is None else _dataset(config, made, made.evaluation, fingerprint, None),
-    )
+    return Datasets(dataset(made.train, seed), None if made.evaluation is None else dataset(made.evaluation, None))
 
 
 def describe_text(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> DataInfo:
     """See `genjax.data.describe`."""
-    config = structure(TextDataConfig, config, "config.data")
+    return describe_from(structure(TextDataConfig, config, "config.data"), tokenizer)
+
+
+def describe_from(config: TextDataConfig, tokenizer: Tokenizer | None) -> DataInfo:
+    """What can be said of the datasets of `build_from` before anything is read."""
     return DataInfo(
         tokenizer=tokenizer,
         vocab_size=tokenizer.vocab_size if tokenizer else config.tokenizer.vocab_size,
@@ -111,15 +152,19 @@ def describe_text(config: Mapping[str, Any], tokenizer: Tokenizer | None = None)
     )
 
 
-def _sources(config: TextDataConfig) -> tuple[Source, Source | None]:
-    """Where the documents come from, and where the held-out ones do when that is another place."""
+def text_sources(config: TextDataConfig, fields: Fields = NO_FIELDS) -> tuple[Source, Source | None]:
+    """Where the documents come from, and where the held-out ones do when that is another place.
+
+    Args:
+        fields: jsonl, tfds: the fields beside `text_field`.
+    """
     if config.source == "stdlib":
         return StandardLibrary(config.include_tests), None
     if config.source == "tfds":
-        read = partial(TensorFlowDataset, config.tfds_name, data_dir=config.path, text_field=config.text_field)
+        read = partial(TensorFlowDataset, config.tfds_name, data_dir=config.path, text_field=config.text_field, fields=fields)
         place, other = config.tfds_split, config.evaluation_tfds_split
     elif config.source == "jsonl":
-        read = partial(JsonLines, text_field=config.text_field)
+        read = partial(JsonLines, text_field=config.text_field, fields=fields)
         place, other = config.path, config.evaluation_path
     else:
         read = partial(TextFiles, separator=config.document_separator)
@@ -129,7 +174,12 @@ def _sources(config: TextDataConfig) -> tuple[Source, Source | None]:
 
 
 def _tokenize(
-    config: TextDataConfig, source: Source, evaluation_source: Source | None, given: Tokenizer | None, folder: Path | None
+    config: TextDataConfig,
+    source: Source,
+    evaluation_source: Source | None,
+    given: Tokenizer | None,
+    folder: Path | None,
+    record: Recorder | None,
 ) -> Tokenized:
     parts = split(source, 0.0 if evaluation_source else config.evaluation_fraction)
     other = split(evaluation_source, 0.0) if evaluation_source else None
@@ -144,7 +194,7 @@ def _tokenize(
     train = tokenize(parts.train(source), parts.train_characters, tokenizer, folder, "train")
     characters = other.train_characters if other else parts.evaluation_characters
     evaluation = tokenize(evaluation_texts(), characters, tokenizer, folder, "evaluation") if characters else None
-    return Tokenized(tokenizer, train, evaluation)
+    return Tokenized(tokenizer, train, evaluation, record(parts, other, folder) if record else Record())
 
 
 def _sample(parts: Split, source: Source, limit: int) -> Iterator[str]:
@@ -159,7 +209,9 @@ def _sample(parts: Split, source: Source, limit: int) -> Iterator[str]:
                 yield text[start : start + SAMPLE_BLOCK]
 
 
-def _dataset(config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprint: str, seed: int | None) -> Dataset:
+def _dataset(
+    config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprint: str, seed: int | None, wrap: RowWrapper | None
+) -> Dataset:
     """A training dataset when there is a seed, otherwise an evaluation dataset: in order, finite, every token once."""
     length, order = config.sequence_length, seed if config.shuffle else None
     predictions = np.maximum(corpus.lengths - 1, 0).sum() if config.mode == "pack" else max(0, len(corpus.tokens) - 1)
@@ -183,7 +235,10 @@ def _dataset(config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprin
         num_bytes=corpus.num_bytes,
         num_predictions=predictions,
         fill=predictions / (rows.num_rows * length),
+        files=made.record.files,
+        notes=made.record.notes,
     )
+    rows = wrap(rows, made.tokenizer, seed) if wrap else rows
     shape = (config.mode, length, config.batch_size, config.continue_positions, config.shuffle, seed)
     batches = Batches(rows, config.batch_size, order, endless=seed is not None)
     reading = Reading(config.num_threads, config.num_workers, config.prefetch)

@@ -19,6 +19,14 @@ log = logging.getLogger(__name__)
 META = "meta.json"
 
 
+@dataclass(frozen=True)
+class Record:
+    """What is kept beside the tokens: files (in the cache's folder) that go into the run directory, and sentences."""
+
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Tokenized:
     """A tokenizer and what it made of the text. `evaluation` is None when nothing is held out."""
@@ -26,6 +34,7 @@ class Tokenized:
     tokenizer: Tokenizer
     train: Corpus
     evaluation: Corpus | None
+    record: Record = Record()
 
 
 def cached(cache_dir: Path, fingerprint: str, make: Callable[[Path], Tokenized]) -> Tokenized:
@@ -74,7 +83,9 @@ def _write(folder: Path, made: Tokenized) -> None:
         for name, c in corpora.items()
         if c is not None
     }
-    (folder / META).write_text(json.dumps(meta | {"tokenizer": made.tokenizer.fingerprint}, indent=1), encoding="utf-8")
+    meta |= {"tokenizer": made.tokenizer.fingerprint, "notes": made.record.notes}
+    meta |= {"files": {file.name: file.stat().st_size for file in made.record.files}}
+    (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
     os.chmod(folder, 0o755)  # mkdtemp's folders are closed to everyone else, and a cache may be shared
 
 
@@ -90,12 +101,14 @@ def _open(folder: Path) -> Tokenized | None:
             if name in meta
         }
         whole = all(len(c.tokens) == meta[n]["tokens"] and c.num_documents == meta[n]["documents"] for n, c in corpora.items())
+        record = Record(tuple(folder / name for name in meta.get("files", ())), tuple(meta.get("notes", ())))
+        whole = whole and all(file.stat().st_size == meta["files"][file.name] for file in record.files)
         if not whole or tokenizer.fingerprint != meta["tokenizer"]:
             raise ValueError("its parts do not fit together")
     except (OSError, ValueError, KeyError, DataError) as error:
         log.warning("the tokenized text in %s is damaged (%s) and is made again", folder, error)
         return None
-    return Tokenized(tokenizer, corpora["train"], corpora.get("evaluation"))
+    return Tokenized(tokenizer, corpora["train"], corpora.get("evaluation"), record)
 
 
 @contextlib.contextmanager

@@ -4,17 +4,35 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
+from genjax.data.code.languages import canonical
 from genjax.errors import DataError
 
 EncodingErrors = Literal["raise", "replace"]
+# "leave_out" reads bytes that are not text as half surrogate pairs, by which a filter knows the document and leaves it out.
+CodeEncodingErrors = Literal["raise", "replace", "leave_out"]
 
 
 @dataclass(frozen=True)
 class Document:
-    """`name` is for messages (file, line); `text` is never empty."""
+    """A text, and what is known of it; "" stands for what is not.
+
+    Attributes:
+        name: for messages and manifests: the path of a file, or file and line.
+        text: never empty.
+        language: the programming language, in lower case ("python").
+        licence: an SPDX expression ("MIT").
+        repository: the project that it belongs to.
+        group: documents of one group stay on one side of the held-out split.
+    """
 
     name: str
     text: str
+    language: str = ""
+    licence: str = ""
+    repository: str = ""
+    group: str = ""
 
 
 class Source(Protocol):
@@ -48,3 +66,38 @@ def field_value(record: Mapping[str, Any], field: str, name: str) -> str | bytes
         kind = type(record[field]).__name__
         raise DataError(f"the field {field!r} of {name} holds {kind}, not text; set data.text_field to another.")
     return record[field]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a record that say more of its text: their names. "" : there is none; a record may lack any of them."""
+
+    language: str = ""
+    licence: str = ""
+    path: str = ""
+    repository: str = ""
+
+    def document(self, record: Mapping[str, Any], name: str, text: str) -> Document:
+        """The document of a record that is called `name` unless it says its path."""
+        return Document(
+            _plain(record, self.path) or name,
+            text,
+            language=canonical(_plain(record, self.language)),
+            licence=_plain(record, self.licence),
+            repository=_plain(record, self.repository),
+        )
+
+
+NO_FIELDS = Fields()
+
+
+def _plain(record: Mapping[str, Any], field: str) -> str:
+    """A field's value as text; a list, as corpora give several licences, as an SPDX AND of its values."""
+    value = record.get(field) if field else None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return " AND ".join(filter(None, (_plain({field: each}, field) for each in value)))
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value.strip() if isinstance(value, str) else ""

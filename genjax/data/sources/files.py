@@ -7,13 +7,15 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from genjax.data.sources.document import EncodingErrors
+from genjax.data.sources.document import CodeEncodingErrors
 from genjax.errors import DataError
 
 BLOCK = 1 << 22
+LARGEST = 1 << 24  # bytes that are read of one file of code: more than any filter lets pass, so that it is counted as too large
 
 
 def find_files(path: str) -> tuple[Path, ...]:
@@ -35,7 +37,7 @@ def find_files(path: str) -> tuple[Path, ...]:
     if found.is_file():
         return (found,)
     if found.is_dir():
-        files = sorted(f for f in found.rglob("*") if f.is_file() and not _hidden(f.relative_to(found)))
+        files = sorted(f for f in found.rglob("*") if f.is_file() and not is_hidden(f.relative_to(found)))
         if not files:
             raise DataError(f"the folder {found} holds no files; put text files there, or set data.path to another.")
         return tuple(files)
@@ -47,10 +49,10 @@ def find_files(path: str) -> tuple[Path, ...]:
     raise DataError(f"the data file {found} does not exist{_nearest(found)}")
 
 
-def read_bytes(file: Path) -> bytes:
-    """The whole content, unpacked. Raises DataError: unreadable, or damaged gzip."""
+def read_bytes(file: Path, limit: int = -1) -> bytes:
+    """The content, unpacked, at most `limit` bytes of it. Raises DataError: unreadable, or damaged gzip."""
     with open_file(file) as stream:
-        return _guard(file, stream.read)
+        return _guard(file, partial(stream.read, limit))
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -86,7 +88,7 @@ def hash_files(files: tuple[Path, ...]) -> str:
     return total.hexdigest()[:16]
 
 
-def decode_text(content: bytes, encoding_errors: EncodingErrors, where: str, offset: int = 0) -> str:
+def decode_text(content: bytes, encoding_errors: CodeEncodingErrors, where: str, offset: int = 0) -> str:
     """UTF-8 text of `content`, a leading byte order mark left out.
 
     Args:
@@ -96,8 +98,9 @@ def decode_text(content: bytes, encoding_errors: EncodingErrors, where: str, off
     try:
         return content.decode("utf-8", "strict").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        if encoding_errors == "replace":
-            return content.decode("utf-8", "replace").removeprefix("\ufeff")
+        if encoding_errors != "raise":
+            handler = "replace" if encoding_errors == "replace" else "surrogateescape"
+            return content.decode("utf-8", handler).removeprefix("\ufeff")
         raise DataError(
             f"{where} is not UTF-8 text: byte 0x{content[error.start]:02x} at offset {offset + error.start:,}. "
             "Convert the file (iconv -f latin1 -t utf-8), leave it out of data.path, or set data.encoding_errors='replace'."
@@ -111,7 +114,8 @@ def _guard(file: Path, read):
         raise DataError(f"the data file {file} cannot be read: {error}.") from error
 
 
-def _hidden(relative: Path) -> bool:
+def is_hidden(relative: PurePath) -> bool:
+    """Whether the file or a folder of its path begins with a dot."""
     return any(part.startswith(".") for part in relative.parts)
 
 

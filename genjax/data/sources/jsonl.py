@@ -1,13 +1,14 @@
 """JSON lines: every line an object, one field of which is the document."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from genjax.data.hashing import digest
-from genjax.data.sources.document import Document, EncodingErrors, field_value
+from genjax.data.sources.document import NO_FIELDS, CodeEncodingErrors, Document, Fields, field_value
 from genjax.data.sources.files import decode_text, find_files, hash_files, read_lines
 from genjax.errors import DataError
 
@@ -19,11 +20,13 @@ class JsonLines:
     Attributes:
         path: file, folder or glob; `.gz` files are unpacked.
         text_field: the field that holds the text.
+        fields: those that say more of it.
     """
 
     path: str
     text_field: str = "text"
-    encoding_errors: EncodingErrors = "raise"
+    encoding_errors: CodeEncodingErrors = "raise"
+    fields: Fields = NO_FIELDS
 
     @property
     def title(self) -> str:
@@ -35,7 +38,8 @@ class JsonLines:
 
     @cached_property
     def fingerprint(self) -> str:
-        return digest("jsonl", self.text_field, self.encoding_errors, hash_files(self.files))
+        more = [repr(self.fields)] if self.fields != NO_FIELDS else []
+        return digest("jsonl", self.text_field, self.encoding_errors, hash_files(self.files), *more)
 
     def __iter__(self) -> Iterator[Document]:
         documents = 0
@@ -44,16 +48,16 @@ class JsonLines:
                 if not line.strip():
                     continue
                 name = f"{file}, line {number}"
-                text = self._text(decode_text(line, self.encoding_errors, name, offset), name)
-                if text:
+                record = self._record(decode_text(line, self.encoding_errors, name, offset), name)
+                if text := self._text(record, name):
                     documents += 1
-                    yield Document(name, text)
+                    yield self.fields.document(record, name, text)
         if not documents:
             raise DataError(
                 f"{self.path} holds no line with text in the field {self.text_field!r}; there is nothing to train on."
             )
 
-    def _text(self, line: str, name: str) -> str:
+    def _record(self, line: str, name: str) -> Mapping[str, Any]:
         try:
             record = json.loads(line.rstrip())
         except json.JSONDecodeError as error:
@@ -64,6 +68,9 @@ class JsonLines:
             raise DataError(
                 f"{name} is not a JSON object but {_kind(record)}; every line must be like {{{self.text_field!r}: ...}}."
             )
+        return record
+
+    def _text(self, record: Mapping[str, Any], name: str) -> str:
         text = field_value(record, self.text_field, name)
         try:
             text.encode("utf-8")
@@ -73,7 +80,8 @@ class JsonLines:
                     f"{name} holds half a surrogate pair (\\u{ord(text[error.start]):04x}), which is no character; "
                     "correct the line, or set data.encoding_errors='replace'."
                 ) from error
-            text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+            if self.encoding_errors == "replace":
+                text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
         return text
 
 

@@ -1,15 +1,15 @@
 """The embedded source that needs nothing: the running Python's standard library, some 600 files of real code and prose."""
 
 import sysconfig
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from genjax.data.hashing import digest
-from genjax.data.sources.document import Document
-from genjax.data.sources.files import hash_files
+from genjax.data.sources.document import CodeEncodingErrors, Document
+from genjax.data.sources.files import LARGEST, hash_files, read_bytes
+from genjax.data.sources.source_text import decode_source
 from genjax.errors import DataError
 
 TESTS = {"test", "tests", "idle_test"}
@@ -25,6 +25,7 @@ class StandardLibrary:
     """
 
     include_tests: bool = False
+    encoding_errors: CodeEncodingErrors = "replace"  # the tests hold files that are no text on purpose
     title = "Python's standard library"
 
     @cached_property
@@ -42,24 +43,13 @@ class StandardLibrary:
 
     @cached_property
     def fingerprint(self) -> str:
-        return digest("stdlib", hash_files(self.files))
+        return digest("stdlib 2", self.encoding_errors, hash_files(self.files))
 
     def __iter__(self) -> Iterator[Document]:
         for file in self.files:
-            if text := _read_source(file):
-                yield Document(file.relative_to(self.root).as_posix(), text)
+            if text := decode_source(read_bytes(file, LARGEST + 1), self.encoding_errors, str(file), python=True):
+                yield Document(file.relative_to(self.root).as_posix(), text, "python", "PSF-2.0", "cpython")
 
     def _wanted(self, relative: Path) -> bool:
         folders = set(relative.parts[:-1])
         return not folders & INSTALLED and (self.include_tests or not folders & TESTS)
-
-
-def _read_source(file: Path) -> str:
-    """Python source in the encoding that its first lines declare; the tests hold files that break this on purpose."""
-    try:
-        with tokenize.open(file) as stream:
-            return stream.read()
-    except (SyntaxError, UnicodeDecodeError):
-        return file.read_bytes().decode("utf-8", "replace")
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from genjax.data.hashing import digest
-from genjax.data.sources.document import Document, EncodingErrors, field_value
+from genjax.data.sources.document import NO_FIELDS, CodeEncodingErrors, Document, Fields, field_value
 from genjax.data.sources.files import decode_text
 from genjax.errors import DataError
 
@@ -22,13 +22,15 @@ class TensorFlowDataset:
         split: "train", or a slice such as "train[:50%]".
         data_dir: where prepared datasets lie; "" is TFDS' default (~/tensorflow_datasets).
         text_field: the feature that holds the text.
+        fields: those that say more of it.
     """
 
     name: str
     split: str
     data_dir: str = ""
     text_field: str = "text"
-    encoding_errors: EncodingErrors = "raise"
+    encoding_errors: CodeEncodingErrors = "raise"
+    fields: Fields = NO_FIELDS
 
     @property
     def title(self) -> str:
@@ -71,9 +73,8 @@ class TensorFlowDataset:
     def fingerprint(self) -> str:
         info = self.builder.info
         sizes = {name: (split.shard_lengths, split.num_bytes) for name, split in sorted(info.splits.items())}
-        return digest(
-            "tfds", info.full_name, self.split, self.text_field, self.encoding_errors, repr(sizes), str(len(self.records))
-        )
+        parts = ["tfds", info.full_name, self.split, self.text_field, self.encoding_errors, repr(sizes), str(len(self.records))]
+        return digest(*parts, *([repr(self.fields)] if self.fields != NO_FIELDS else []))
 
     def __iter__(self) -> Iterator[Document]:
         documents = 0
@@ -83,7 +84,7 @@ class TensorFlowDataset:
                 text = self._text(record, f"{self.title}, example {number}")
                 if text:
                     documents += 1
-                    yield Document(f"{self.title}, example {number}", text)
+                    yield self.fields.document(record, f"{self.title}, example {number}", text)
         if not documents:
             raise DataError(f"{self.title} holds no example with text in {self.text_field!r}; there is nothing to train on.")
 

@@ -1,0 +1,60 @@
+"""The manifest: one JSON line for each document that a run trains on or holds out, and a summary beside it."""
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genjax.data.code.source import CleanCode
+from genjax.data.split import Split
+from genjax.data.token_cache import Record
+
+MANIFEST, SUMMARY = "data_manifest.jsonl", "data_summary.json"
+SIDES = ("train", "evaluation")
+
+
+def write_manifest(
+    source: CleanCode, evaluation: CleanCode | None, parts: Split, other: Split | None, folder: Path | None
+) -> Record:
+    """Writes both files into `folder`; None: only the sentence about what was left out is made.
+
+    A line holds path, language, licence, repository, sha256 and bytes (of the text's UTF-8 as it was read, line ends "\\n",
+    without language tag) and split ("train" or "evaluation"). The summary holds, for each split, how many documents and bytes
+    there are, the bytes by language and licence, how many documents were read, and how many were left out and why.
+
+    Args:
+        parts, other: the sides that the documents of `source` and of `evaluation` are on.
+    """
+    notes = (f"{source.title}: {source.census}",) + ((f"held out: {evaluation.census}",) if evaluation else ())
+    if folder is None:
+        return Record(notes=notes)
+    totals = {side: {"documents": 0, "bytes": 0, "languages": Counter(), "licences": Counter()} for side in SIDES}
+    with open(folder / MANIFEST, "w", encoding="ascii") as file:
+        for clean, split, fixed in ((source, parts, None), (evaluation, other, "evaluation")):
+            if clean is None:
+                continue
+            # A single document is cut where its tagged text was.
+            documents = iter(clean) if split.cut >= 0 else clean.documents()
+            bar = tqdm(documents, desc="writing the manifest", unit=" documents", total=clean.census.kept, disable=None, delay=2)
+            for side, document in split.sides(bar):
+                side, content = fixed or side, document.text.encode("utf-8", "surrogatepass")
+                line = {name: getattr(document, name) for name in ("language", "licence", "repository")}
+                line |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "split": side}
+                file.write(json.dumps({"path": document.name} | line) + "\n")
+                total = totals[side]
+                total["documents"] += 1
+                total["bytes"] += len(content)
+                total["languages"][document.language] += len(content)
+                total["licences"][document.licence] += len(content)
+    for total in totals.values():
+        for name in ("languages", "licences"):
+            total[name] = dict(total[name].most_common())
+    left_out = {"train": source.census} | ({"evaluation": evaluation.census} if evaluation else {})
+    summary = totals | {
+        "read": {side: len(census.groups) for side, census in left_out.items()},
+        "left_out": {side: dict(census.left_out.most_common()) for side, census in left_out.items()},
+    }
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="ascii")
+    return Record((folder / MANIFEST, folder / SUMMARY), notes)
