@@ -16,11 +16,18 @@ class TokenizerConfig:
     vocab_size: int = 0  # of a trained sentencepiece or bpe tokenizer, specials included; 0: 8,192
     add_eos: bool = False  # character: one more id that separates documents
     model_type: Literal["unigram", "bpe"] = "unigram"  # sentencepiece
+    words: Literal["gpt2", "code"] = "gpt2"  # bpe, trained: "code" has one token for every run of up to 32 spaces or 8 tabs
+    fim_tokens: bool = False  # bpe, byte: the sentinels of fill-in-the-middle; a loaded tokenizer that has none gets them
     train_characters: int = 30_000_000  # sentencepiece and bpe are trained on at most this much text, taken evenly
 
     def __post_init__(self):
         if self.name == "pretrained" and not self.path:
             raise ConfigError("data.tokenizer.name is 'pretrained', but data.tokenizer.path is empty; give it a folder or file.")
+        if self.fim_tokens and self.name not in ("byte", "bpe", "pretrained"):
+            raise ConfigError(
+                f"data.tokenizer.fim_tokens does not go with data.tokenizer.name '{self.name}'; use 'bpe' or 'byte', whose "
+                "tokens can begin and end at any character."
+            )
         if self.vocab_size < 0:
             raise ConfigError(f"data.tokenizer.vocab_size is {self.vocab_size}; it must be positive, or 0 for the default.")
         if self.train_characters < 1:

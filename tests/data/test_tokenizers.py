@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genjax.data.tokenizers import bpe
 from genjax.data.tokenizers.base import MANIFEST
-from genjax.data.tokenizers.bpe import train_bpe
+from genjax.data.tokenizers.bpe_training import train_bpe
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.data.tokenizers.character import CharacterTokenizer, train_character
 from genjax.data.tokenizers.load import load_tokenizer
@@ -38,18 +38,21 @@ AWKWARD = [
     "e\u0301",
     "\n \n",
 ]
-KINDS = ["byte", "sentencepiece", "sentencepiece-bpe", "bpe"]
+BYTE_KINDS = ["byte", "byte-fim", "bpe", "bpe-code"]
+KINDS = ["sentencepiece", "sentencepiece-bpe", *BYTE_KINDS]
 
 
 @pytest.fixture(scope="module")
 def tokenizers():
     return {
         "byte": ByteTokenizer(),
+        "byte-fim": ByteTokenizer(fim_tokens=True),
         "character": train_character(CORPUS),
         "character-eos": train_character(CORPUS, add_eos=True),
         "sentencepiece": train_sentencepiece(CORPUS, 500),
         "sentencepiece-bpe": train_sentencepiece(CORPUS, 450, "bpe"),
         "bpe": train_bpe(CORPUS, 400),
+        "bpe-code": train_bpe(CORPUS, 420, "code", fim_tokens=True),
     }
 
 
@@ -88,6 +91,42 @@ def test_every_sequence_of_bytes_can_be_written(tokenizers, kind, content):
     ids = [one_byte[bytes([byte])] for byte in content]
     assert tokenizer.decode_bytes(ids) == content
     assert tokenizer.decode(ids) == content.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("kind", BYTE_KINDS)
+@settings(max_examples=100, deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(), st.text().map(str.encode), st.lists(st.sampled_from([b"\xe2\x96", b"ab ", b"\x81\xff"])).map(b"".join)
+    )
+)
+def test_every_sequence_of_bytes_is_encoded(tokenizers, kind, content):
+    tokenizer = tokenizers[kind]
+    ids = tokenizer.encode_bytes(content)
+    assert ids.dtype == np.int32 and tokenizer.decode_bytes(ids) == content
+    try:
+        assert ids.tolist() == tokenizer.encode(content.decode()).tolist()
+    except UnicodeDecodeError:
+        assert (tokenizer.token_bytes[ids] > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "character"])
+def test_kinds_without_a_token_for_each_byte(tokenizers, kind):
+    with pytest.raises(
+        ConfigError, match=f"a {kind} tokenizer has no token for each byte.*use data.tokenizer.name 'bpe' or 'byte'"
+    ):
+        tokenizers[kind].encode_bytes(b"a")
+
+
+def test_ids_of_specials_by_name(tokenizers):
+    names = ["<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>"]
+    assert [tokenizers["byte-fim"].token_id(name) for name in names] == [257, 258, 259, 260]
+    assert [tokenizers["bpe-code"].token_id(name) for name in ["<|endoftext|>", *names]] == [0, 1, 2, 3, 4]
+    assert tokenizers["bpe"].token_id("<|endoftext|>") == 0
+    assert [tokenizers["sentencepiece"].token_id(name) for name in ("<unk>", "<s>", "</s>")] == [None, 1, 2]
+    for tokenizer in tokenizers.values():
+        assert tokenizer.token_id("<no_such_token>") is None
+    assert [tokenizers[kind].token_id("<fim_prefix>") for kind in ("byte", "bpe", "character", "sentencepiece")] == [None] * 4
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "character", "character-eos"])
@@ -152,7 +191,8 @@ def test_a_long_byte_level_text_is_encoded_in_parts_as_it_is_whole(monkeypatch, 
 
 
 def test_half_a_surrogate_pair_does_not_stop_a_prompt(tokenizers):
-    written = {kind: tokenizers[kind].decode(tokenizers[kind].encode("a\ud800b")) for kind in KINDS}
+    kinds = ("byte", "sentencepiece", "sentencepiece-bpe", "bpe")
+    written = {kind: tokenizers[kind].decode(tokenizers[kind].encode("a\ud800b")) for kind in kinds}
     assert written == {"byte": "a\ufffd\ufffd\ufffdb", "sentencepiece": "a?b", "sentencepiece-bpe": "a?b", "bpe": "a?b"}
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Int
 
-from genjax.errors import DataError
+from genjax.errors import ConfigError, DataError
 
 MANIFEST = "genjax_tokenizer.json"  # beside the tokenizer's own files: which kind it is, and its special tokens
 
@@ -48,6 +48,17 @@ class Tokenizer(Protocol):
     def encode_batch(self, texts: Sequence[str]) -> list[Int[np.ndarray, " length"]]:
         """`encode` of each text, as fast as the kind can."""
 
+    def encode_bytes(self, content: bytes) -> Int[np.ndarray, " length"]:
+        """int32 ids of bytes: the stretches that are UTF-8 as `encode` writes them, every other byte by its own token, so that
+        `decode_bytes` gives the content back.
+
+        Raises:
+            ConfigError: a kind that has no tokens for bytes. The byte tokenizer and byte-level BPE have them.
+        """
+
+    def token_id(self, name: str) -> int | None:
+        """The id of a special or added token by its name ("<|endoftext|>", "<fim_prefix>"); None where there is none."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text; specials vanish, and bytes that are not UTF-8 become U+FFFD."""
 
@@ -63,6 +74,14 @@ def join_pieces(pieces: Sequence[bytes], ids: Sequence[int]) -> bytes:
     """The bytes of the tokens in a row. An id beyond the table (a padded embedding's) stands for nothing."""
     size = len(pieces)
     return b"".join(pieces[i] for i in np.asarray(ids, dtype=np.int64).tolist() if 0 <= i < size)
+
+
+def no_byte_tokens(kind: str) -> ConfigError:
+    """The error of a tokenizer that cannot `encode_bytes`."""
+    return ConfigError(
+        f"a {kind} tokenizer has no token for each byte, which cutting text at any character needs; "
+        "use data.tokenizer.name 'bpe' or 'byte'."
+    )
 
 
 def byte_of_piece(piece: str) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from genjax.data.hashing import digest
-from genjax.data.tokenizers.base import join_pieces, write_manifest
+from genjax.data.tokenizers.base import join_pieces, no_byte_tokens, write_manifest
 from genjax.errors import DataError
 
 CODE_POINTS = 0x110000
@@ -66,6 +66,12 @@ class CharacterTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int[np.ndarray, " length"]]:
         return [self.encode(text) for text in texts]
+
+    def encode_bytes(self, content: bytes) -> Int[np.ndarray, " length"]:
+        raise no_byte_tokens("character")
+
+    def token_id(self, name: str) -> int | None:
+        return None
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.decode_bytes(ids).decode("utf-8", "replace")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from genjax.data.tokenizers.base import MANIFEST, Tokenizer, read_json
-from genjax.data.tokenizers.bpe import BPETokenizer, load_gpt2_files, load_tokenizer_json
+from genjax.data.tokenizers.bpe import BPETokenizer
+from genjax.data.tokenizers.bpe_files import load_gpt2_files, load_tokenizer_json
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.data.tokenizers.character import CharacterTokenizer
 from genjax.data.tokenizers.sentencepiece import MODEL_FILE, load_sentencepiece
@@ -48,7 +49,7 @@ def _saved(folder: Path) -> Tokenizer:
     manifest = read_json(folder / MANIFEST)
     try:
         if manifest["kind"] == "byte":
-            return ByteTokenizer()
+            return ByteTokenizer(manifest.get("fim_tokens", False))
         if manifest["kind"] == "character":
             return CharacterTokenizer(manifest["characters"], manifest["add_eos"])
         if manifest["kind"] == "sentencepiece":

@@ -12,7 +12,8 @@ import sentencepiece
 from jaxtyping import Int
 
 from genjax.data.hashing import digest
-from genjax.data.tokenizers.base import byte_of_piece, join_pieces, write_manifest
+from genjax.data.tokenizers.base import byte_of_piece, join_pieces, no_byte_tokens, write_manifest
+from genjax.data.tokenizers.fim import SENTINEL_NAMES
 from genjax.errors import ConfigError, DataError
 
 SPACE = "\u2581"  # how SentencePiece writes a space; the character itself would come back as one
@@ -62,6 +63,14 @@ class SentencePieceTokenizer:
         parts = [_clean(text).split(SPACE) for text in texts]
         encoded = iter(self._processor.encode([part for split in parts for part in split], num_threads=THREADS))
         return [self._joined([next(encoded) for _ in split]) for split in parts]
+
+    def encode_bytes(self, content: bytes) -> Int[np.ndarray, " length"]:
+        raise no_byte_tokens("sentencepiece")
+
+    def token_id(self, name: str) -> int | None:
+        """Of any piece: a model does not tell the pieces that were added to it from the others."""
+        i = self._processor.piece_to_id(name)
+        return None if self._processor.is_unknown(i) or self._processor.is_unused(i) else i
 
     def decode(self, ids: Sequence[int]) -> str:
         text = self.decode_bytes(ids).decode("utf-8", "replace")
@@ -170,6 +179,8 @@ def _piece_bytes(processor: sentencepiece.SentencePieceProcessor, i: int) -> byt
     if processor.is_control(i) or processor.is_unknown(i) or processor.is_unused(i):
         return b""
     piece = processor.id_to_piece(i)
+    if piece in SENTINEL_NAMES:
+        return b""
     return byte_of_piece(piece) if processor.is_byte(i) else piece.replace(SPACE, " ").encode()
 
 
