@@ -3,38 +3,30 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from genjax import decoding
 from genjax.config import choose, plain, structure
 from genjax.data import DataInfo, describe
-from genjax.errors import ConfigError, RequestError
+from genjax.errors import ConfigError
 from genjax.evaluation import perplexity
-from genjax.evaluation.continuations import Batching, Score, encode_pair, log_likelihoods
 from genjax.evaluation.perplexity import text_sums
 from genjax.interop import huggingface
 from genjax.layers.attention import choose_implementation
-from genjax.layers.cache import init_cache
-from genjax.layers.linear import TRANSPOSED
-from genjax.models.gpt import GPT, GPTConfig, flops_per_token, transposed_copies
+from genjax.models.gpt import GPT, GPTConfig, flops_per_token
 from genjax.models.gpt_sizes import GPT_SIZES
-from genjax.models.transformer import unstack_blocks
-from genjax.parallel.rules import current_context, on_single_cpu
-from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.parallel.rules import current_context
+from genjax.tasks.contract import Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.losses import language_model_sums
+from genjax.tasks.text_sampling import TextRequest, TextSampling
 
 # Logits of one device above this size are computed in chunks of positions.
 _LOGITS_BYTES = 1 << 30
-
-# Parameters up to this size are kept twice for decoding on one CPU device, see `transposed_copies`.
-_TRANSPOSED_BYTES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -69,14 +61,7 @@ def model_config(section: Mapping[str, Any], vocab_size: int) -> GPTConfig:
 
 
 @dataclass(frozen=True)
-class TextRequest(decoding.Settings):
-    """One prompt to continue, with all knobs of decoding."""
-
-    prompt: str = field(default="", metadata={"help": "the text to continue; empty: from the start of a document"})
-
-
-@dataclass(frozen=True)
-class LanguageModel(BaseTask):
+class LanguageModel(TextSampling):
     """A GPT under next-token cross-entropy.
 
     FLOPs follow `models.gpt.flops_per_token` with causal attention counted as the half that is not masked; what remat computes
@@ -84,8 +69,6 @@ class LanguageModel(BaseTask):
     """
 
     config: LanguageModelConfig
-    model_config: GPTConfig
-    info: DataInfo
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -133,29 +116,6 @@ class LanguageModel(BaseTask):
     def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
         return perplexity.summarize(metrics)
 
-    def log_likelihoods(self, variables: Variables, pairs: Sequence[tuple[str, str]], batch_size: int = 8) -> list[Score]:
-        """log p(continuation | context) in nats for each pair of texts: the primitive of multiple choice.
-
-        Args:
-            variables: as `sampling_variables` gives them.
-            pairs: (context, continuation). An empty context stands for the start of a document.
-        """
-        tokenizer = self.info.tokenizer
-        prefix = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
-        encoded = [encode_pair(tokenizer.encode, *pair) for pair in pairs]
-        if tokenizer.adds_bos:
-            encoded = [([prefix, *context], continuation) for context, continuation in encoded]
-        score = functools.partial(self._score, variables["gpt"])
-        return log_likelihoods(score, encoded, Batching(self.model_config.context_length, batch_size), prefix)
-
-    @functools.cached_property
-    def _score(self):
-        return jax.jit(
-            lambda params, tokens, segment_ids, positions: self._decoding_model.apply(
-                params, tokens, segment_ids=segment_ids, positions=positions
-            )
-        )
-
     def _sums(self, variables, batch, key, *, deterministic):
         params = variables["gpt"]
         hidden, _ = self.model.apply(
@@ -196,49 +156,10 @@ class LanguageModel(BaseTask):
     def units_per_step(self) -> tuple[str, int]:
         return "tokens", self.info.batch_size * self.info.sequence_length
 
-    # Sampling.
-
-    request_type = TextRequest
-
     def example_requests(self) -> Sequence[TextRequest]:
         room = self.model_config.context_length
-        requests = [TextRequest(prompt=text, max_new_tokens=self.config.sample_tokens) for text in self.config.prompts]
-        return [r for r in requests if len(self._encode(r.prompt)) + r.max_new_tokens <= room]
-
-    def sampling_variables(self, variables: Variables) -> Variables:
-        """Layers apart (a scan would copy each layer's weights once more for every token), kernels in the compute dtype; on one
-        CPU device and where memory allows, also transposed."""
-        params = variables["gpt"]["params"]
-        if self.model_config.scan_layers:
-            params = jax.jit(unstack_blocks)(params)
-        dtype = jnp.dtype(self.model_config.dtype)
-        cast = lambda path, x: x if path[-1].key == "scale" else x.astype(dtype)  # noqa: E731
-        params = jax.tree_util.tree_map_with_path(cast, params)
-        if not on_single_cpu() or sum(leaf.nbytes for leaf in jax.tree.leaves(params)) > _TRANSPOSED_BYTES:
-            return {"gpt": {"params": params}}
-        return {"gpt": {"params": params, TRANSPOSED: jax.jit(transposed_copies)(params)}}
-
-    def prepare(self, requests: Sequence[TextRequest]) -> Sequence[Batch]:
-        return decoding.make_batches(
-            [self._encode(request.prompt) for request in requests],
-            requests,
-            context_length=self.model_config.context_length,
-            eos_ids=self._eos_ids,
-        )
-
-    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
-        return decoding.generate(self._step(variables), self._new_cache, batch, key)
-
-    def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
-        return self._decoder.stream(variables, batch, key, self.info.tokenizer.decode_bytes)
-
-    def present(self, requests: Sequence[TextRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
-        found = decoding.collect(arrays, requests, self.info.tokenizer.decode_bytes)
-        return [
-            Artifact("text", generation.text, {"prompt": request.prompt, "sample": number, **generation.metadata})
-            for request, generations in zip(requests, found, strict=True)
-            for number, generation in enumerate(generations)
-        ]
+        requests = [self.request_type(prompt=text, max_new_tokens=self.config.sample_tokens) for text in self.config.prompts]
+        return [r for r in requests if len(self._prompt_tokens(r)) + r.max_new_tokens <= room]
 
     def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
         """The weights of a Hugging Face folder, each slice read onto the device where it lies."""
@@ -249,55 +170,21 @@ class LanguageModel(BaseTask):
         """Writes a Hugging Face folder that transformers reads, tokenizer included."""
         huggingface.save(folder, variables["gpt"]["params"], self.model_config, self.info.tokenizer, **settings)
 
-    @functools.cached_property
-    def _decoding_model(self) -> GPT:
-        return GPT(dataclasses.replace(self.model_config, scan_layers=False, remat="none", dropout=0.0))
 
-    @functools.cached_property
-    def _decoder(self) -> decoding.ChunkedDecoder:
-        return decoding.ChunkedDecoder(self._step, self._new_cache)
-
-    def _step(self, variables: Variables):
-        params, model = variables["gpt"], self._decoding_model
-
-        def step(tokens, cache):
-            hidden, cache = model.apply(params, tokens, cache=cache, method="hidden")
-            return model.apply(params, hidden[:, -1:], method="logits"), cache
-
-        return step
-
-    def _new_cache(self, rows: int, slots: int):
-        c = self.model_config
-        return init_cache(c.num_layers, rows, slots, c.kv_heads, c.head_width, jnp.dtype(c.dtype))
-
-    def _encode(self, text: str) -> list[int]:
-        tokenizer = self.info.tokenizer
-        if tokenizer is None:
-            raise RequestError("there is no tokenizer beside these weights; add tokenizer.json, or vocab.json and merges.txt.")
-        tokens = list(tokenizer.encode(text))
-        if tokenizer.adds_bos:
-            return [tokenizer.bos_id, *tokens]
-        # A document begins after the end of the one before, so that is what an empty prompt continues.
-        return tokens or ([] if tokenizer.eos_id is None else [tokenizer.eos_id])
-
-    @property
-    def _eos_ids(self) -> tuple[int, ...]:
-        tokenizer = self.info.tokenizer
-        return () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
-
-
-def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> LanguageModel:
-    """The task for a Hugging Face folder of a GPT-2 or Llama."""
+def from_weights(
+    folder: Path, tokenizer: Any, dtype: str = "float32", kind: type[LanguageModel] = LanguageModel
+) -> LanguageModel:
+    """The task, of the class `kind`, for a Hugging Face folder of a GPT-2 or Llama."""
     _, network = huggingface.read_config(folder)
     network = dataclasses.replace(network, dtype=dtype)
     info = dataclasses.replace(
         describe({"name": "text", "sequence_length": network.context_length}, tokenizer), vocab_size=network.vocab_size
     )
-    return LanguageModel(LanguageModelConfig(model={}), network, info)
+    return kind(network, info, LanguageModelConfig(model={}))
 
 
-def build(section: Mapping[str, Any], info: DataInfo) -> LanguageModel:
-    """The task from `config.task` and what the data knows of itself."""
+def build(section: Mapping[str, Any], info: DataInfo, kind: type[LanguageModel] = LanguageModel) -> LanguageModel:
+    """The task, of the class `kind`, from `config.task` and what the data knows of itself."""
     config = structure(LanguageModelConfig, section, "config.task")
     network = model_config(config.model, info.vocab_size or 0)
     if info.sequence_length > network.context_length:
@@ -307,4 +194,4 @@ def build(section: Mapping[str, Any], info: DataInfo) -> LanguageModel:
         )
     if config.loss_chunk > 0 and info.sequence_length % config.loss_chunk:
         raise ConfigError(f"config.task.loss_chunk {config.loss_chunk} does not divide sequence_length {info.sequence_length}.")
-    return LanguageModel(config, network, info)
+    return kind(network, info, config)
