@@ -29,7 +29,7 @@ def by_hand(train, context, word, order):
         longer = {tuple(train[i : i + order + 1]) for i in range(len(train) - order)}
         grams = Counter(gram[1:] for gram in longer)
     once, twice = (sum(count == n for count in grams.values()) for n in (1, 2))
-    discount = once / (once + 2 * twice)
+    discount = once / (once + 2 * twice) if once else 0.5
     context = tuple(context[len(context) - (order - 1) :])
     followers = {gram: count for gram, count in grams.items() if gram[:-1] == context}
     total = sum(followers.values())
