@@ -9,7 +9,7 @@ from genjax import tasks
 from genjax.errors import RequestError
 from genjax.parallel import processes
 from genjax.parallel.rules import DEFAULT_RULES
-from genjax.sampling import writers
+from genjax.sampling import findings, writers
 from genjax.sampling.loop import Sampler
 from genjax.sampling.requests import help_text, make_requests, parse_options
 from genjax.sampling.run import parse_mesh, run_task, run_variables
@@ -42,18 +42,20 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         return
     common = parse_options(task.request_type, rest, others=list(vars(options)))
     requests = make_requests(task.request_type, common, options.prompt, options.prompts)
+    examiner = findings.examiner(requests, options.workdir or options.weights, streamed=bool(options.stream))
     if options.workdir:
         variables = run_variables(options.workdir, task, options.checkpoint, mesh=mesh, report=_warn)
     else:
         variables = tasks.weights_variables(options.weights, task, mesh=mesh, rules=DEFAULT_RULES)
     sampler = Sampler(task, mesh=mesh)
     one_text = len(requests) == 1 and getattr(requests[0], "num_samples", 1) == 1
-    if options.stream or (options.stream is None and one_text and not options.out and sys.stdout.isatty()):
+    if options.stream or (options.stream is None and one_text and not (options.out or examiner) and sys.stdout.isatty()):
         _stream(sampler, variables, requests, options.seed)
         return
     artifacts = sampler(variables, requests, seed=options.seed, progress=len(requests) > 1)
     if not processes.is_main():
         return
+    artifacts = examiner(artifacts) if examiner else artifacts
     if options.out:
         _warn(f"wrote {writers.write(artifacts, options.out, overwrite=options.overwrite)[0]}")
     else:
@@ -63,9 +65,11 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
 def _stream(sampler: Sampler, variables: Variables, requests: Sequence[Any], seed: int) -> None:
     say = print if processes.is_main() else lambda *_, **__: None
     for request in requests:
+        after = ""
         for number, piece in enumerate(sampler.stream(variables, request, seed=seed)):
-            say(piece.value if number else writers.full_text(piece), end="", flush=True)
-        say()
+            before, after = writers.around(piece)
+            say(piece.value if number else before + piece.value, end="", flush=True)
+        say(after)
 
 
 def _warn(line: str) -> None:

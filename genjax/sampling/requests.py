@@ -1,6 +1,7 @@
 """From the command line and prompt files to a task's requests.
 
-A task's request is a frozen dataclass; its fields are the options, their annotations the types, their metadata the help.
+A task's request is a frozen dataclass; its fields are the options, their annotations the types, their metadata the help. A field
+whose metadata says `from_file` holds the text of a file, which is named by its path.
 """
 
 import dataclasses
@@ -90,7 +91,8 @@ def help_text(request_type: type) -> str:
     for field in dataclasses.fields(request_type):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         known = "" if default is dataclasses.MISSING or default in ("", (), None, False) else f" (default {default})"
-        left = f"  --{field.name}" + ("" if hints[field.name] is bool else f" {_type_name(hints[field.name])}")
+        kind = "FILE" if field.metadata.get("from_file") else _type_name(hints[field.name])
+        left = f"  --{field.name}" + ("" if hints[field.name] is bool else f" {kind}")
         rows.append((left, f"{field.metadata.get('help', '')}{known}"))
     width = max((len(left) for left, _ in rows), default=0) + 2
     return "\n".join(f"{left:<{width}}{text}".rstrip() for left, text in rows)
@@ -101,6 +103,12 @@ def _build(request_type: type, values: Mapping[str, Any], where: str) -> Any:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and field.name not in values:
             raise RequestError(f"{where} has no {field.name}; give it with --{field.name} or in the file of --prompts.")
+    read = {
+        field.name: _read_text(Path(values[field.name]))
+        for field in dataclasses.fields(request_type)
+        if field.metadata.get("from_file") and isinstance(values.get(field.name), str) and values[field.name]
+    }
+    values = {**values, **read}
     for name, value in values.items():
         if isinstance(value, str) and not _is_utf8(value):
             raise RequestError(f"{where}: {name} is not UTF-8 text: {value!r}.")
@@ -112,20 +120,24 @@ def _build(request_type: type, values: Mapping[str, Any], where: str) -> Any:
 
 def _read_file(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     """(place for messages, values) of each line."""
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except FileNotFoundError as error:
-        raise RequestError(f"there is no file {path}; --prompts takes a text file, a prompt a line, or .jsonl.") from error
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not UTF-8 text (byte {error.start}); convert it, for example with iconv.") from error
+    lines = _read_text(path, "; --prompts takes a text file, a prompt a line, or .jsonl").split("\n")
     numbered = [(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise RequestError(f"{path} holds no prompts.")
     if path.suffix != ".jsonl":
         return [(where, {"prompt": line}) for where, line in numbered]
     return [(where, _object(where, line)) for where, line in numbered]
+
+
+def _read_text(path: Path, expected: str = "") -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no file {path}{expected}.") from error
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not UTF-8 text (byte {error.start}); convert it, for example with iconv.") from error
 
 
 def _object(where: str, line: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from genjax.errors import RequestError
+from genjax.evaluation.code import findings
 from genjax.tasks.contract import Artifact
 
 GRID_GAP = 2  # white pixels between the images of a grid
@@ -116,8 +117,15 @@ def preview(artifacts: Sequence[Artifact], limit: int = 400) -> str:
 
 
 def full_text(artifact: Artifact) -> str:
-    """The prompt and its continuation."""
-    return f"{artifact.metadata.get('prompt') or ''}{artifact.value}"
+    """The text with what was given to be continued, or to be filled in."""
+    before, after = around(artifact)
+    return f"{before}{artifact.value}{after}"
+
+
+def around(artifact: Artifact) -> tuple[str, str]:
+    """What was given and stands before and after the text: the prompt, or prefix and suffix."""
+    given = artifact.metadata
+    return given.get("prompt") or given.get("prefix") or "", given.get("suffix") or ""
 
 
 def listing(artifacts: Sequence[Artifact]) -> str:
@@ -130,8 +138,13 @@ def listing(artifacts: Sequence[Artifact]) -> str:
     if others:
         raise RequestError(f"an {others[0]} cannot be shown in the terminal; add --out FILE.")
     if len(artifacts) == 1:
-        return full_text(artifacts[0])
-    return "\n".join(f"--- {number} of {len(artifacts)} ---\n{full_text(a)}" for number, a in enumerate(artifacts, 1))
+        return _with_findings(artifacts[0])
+    return "\n".join(f"--- {number} of {len(artifacts)} ---\n{_with_findings(a)}" for number, a in enumerate(artifacts, 1))
+
+
+def _with_findings(artifact: Artifact) -> str:
+    found = artifact.metadata.get("findings")
+    return full_text(artifact) + (f"\n--- findings ---\n{findings.describe(found)}" if found else "")
 
 
 def _expect(path: Path, suffix: str, what: str) -> None:

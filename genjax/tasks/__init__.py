@@ -12,12 +12,13 @@ import jax
 
 from genjax import data
 from genjax.config import choose
+from genjax.data.tokenizers.fim import find_sentinels
 from genjax.errors import ConfigError
 from genjax.interop import huggingface
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
-TASKS = {"language_model": "genjax.tasks.language_model"}
+TASKS = {"language_model": "genjax.tasks.language_model", "code_model": "genjax.tasks.code_model"}
 
 
 def build(section: Mapping[str, Any], info: Any) -> Task:
@@ -36,7 +37,7 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
-# the task.
+# the task. A model whose tokenizer can ask for the middle of a text is a code model.
 WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
 
 
@@ -60,7 +61,8 @@ def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
     path = Path(folder)
     kind, _ = huggingface.read_config(path)
     tokenizer = data.load_tokenizer(path) if data.has_tokenizer(path) else None
-    return importlib.import_module(WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
+    infills = tokenizer is not None and find_sentinels(tokenizer) is not None
+    return importlib.import_module(TASKS["code_model"] if infills else WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
 
 
 def weights_variables(folder: Path | str, task: Task, *, mesh: Any = None, rules: Any = None) -> Any:
