@@ -8,12 +8,14 @@ import pytest
 import sentencepiece
 import tokenizers as library
 
+from genjax.data.text_config import TokenizerConfig
 from genjax.data.tokenizers.bpe_training import train_bpe
+from genjax.data.tokenizers.build import given_tokenizer
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.data.tokenizers.fim import Sentinels, encode_inside, find_sentinels, infill_prompt
 from genjax.data.tokenizers.load import load_tokenizer
-from genjax.data.tokenizers.sentencepiece import load_sentencepiece
-from genjax.errors import DataError
+from genjax.data.tokenizers.sentencepiece import load_sentencepiece, train_sentencepiece
+from genjax.errors import ConfigError, DataError
 
 CORPUS = ["def f(x):\n        return x + 1  # one more\n" * 40]
 # Of the published tokenizers: added tokens, whether they are special there, and which are prefix, middle, suffix, padding, end.
@@ -66,6 +68,20 @@ def test_tokenizers_without_sentinels():
     assert find_sentinels(ByteTokenizer()) is None
     assert find_sentinels(train_bpe(CORPUS, 300)) is None
     assert find_sentinels(ByteTokenizer(fim_tokens=True)) == Sentinels(257, 258, 259, 260)
+
+
+def test_the_key_fim_tokens_of_a_loaded_tokenizer(tmp_path):
+    def given(tokenizer, name):
+        tokenizer.save(tmp_path / name)
+        return given_tokenizer(TokenizerConfig("pretrained", str(tmp_path / name), fim_tokens=True))
+
+    plain, ours = train_bpe(CORPUS, 300), train_bpe(CORPUS, 310, fim_tokens=True)
+    size = plain.vocab_size
+    assert find_sentinels(given(plain, "plain")) == Sentinels(size, size + 1, size + 2, size + 3)
+    assert given(ours, "ours").fingerprint == ours.fingerprint
+    assert given(ByteTokenizer(), "byte") == ByteTokenizer(fim_tokens=True)
+    with pytest.raises(ConfigError, match="has no sentinels of fill-in-the-middle and cannot get them; use a byte-level one"):
+        given(train_sentencepiece(CORPUS, 275), "sentencepiece")
 
 
 def test_sentinels_in_gpt2s_files(tmp_path):

@@ -1,6 +1,7 @@
 """Each kind gives back every text, streams piece by piece, counts its bytes, and survives saving."""
 
 import inspect
+import pickle
 import re
 import textwrap
 
@@ -150,6 +151,14 @@ def test_saved_and_loaded(tokenizers, kind, tmp_path):
     )
     assert (loaded.encode(CORPUS[1]) == tokenizer.encode(CORPUS[1])).all()
     assert (loaded.token_bytes == tokenizer.token_bytes).all()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "character", "character-eos"])
+def test_a_worker_process_encodes_alike(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    text = "<|endoftext|> The <fim_prefix>" if "character" not in kind else "The dog"
+    expected = tokenizer.encode(text).tolist()
+    assert pickle.loads(pickle.dumps(tokenizer)).encode(text).tolist() == expected
 
 
 def test_fingerprints_tell_tokenizers_apart(tokenizers):

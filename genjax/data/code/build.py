@@ -10,6 +10,8 @@ from genjax.data.code.config import CodeDataConfig
 from genjax.data.code.manifest import write_manifest
 from genjax.data.code.source import CleanCode
 from genjax.data.dataset import Datasets
+from genjax.data.fim_rows import FimConfig, FimRows, check_fim, no_sentinels
+from genjax.data.rows import Rows
 from genjax.data.sources.code_files import CodeFiles
 from genjax.data.sources.combined import Joined, Repositories
 from genjax.data.sources.document import Fields, Source
@@ -17,14 +19,20 @@ from genjax.data.sources.installed import InstalledPackages
 from genjax.data.sources.stdlib import StandardLibrary
 from genjax.data.text import DataInfo, build_from, describe_from, text_sources
 from genjax.data.tokenizers.base import Tokenizer
+from genjax.data.tokenizers.build import given_tokenizer
 
 
 def build_code(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
     """See `genjax.data.build`."""
     config = structure(CodeDataConfig, config, "config.data")
+    _check_tokenizer(config)
     source, evaluation = clean_sources(config)
     record = partial(write_manifest, source, evaluation)
-    return build_from(config, source, evaluation, seed=seed, cache_dir=cache_dir, record=record)
+    fim = config.fim if config.fim and config.fim.rate else None
+    wrap = partial(_with_fim, fim) if fim else None
+    return build_from(
+        config, source, evaluation, seed=seed, cache_dir=cache_dir, record=record, wrap=wrap, wrap_settings=repr(fim)
+    )
 
 
 def describe_code(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> DataInfo:
@@ -45,6 +53,21 @@ def clean_sources(config: CodeDataConfig) -> tuple[CleanCode, CleanCode | None]:
     )
     held_out = clean(evaluation) if evaluation else None
     return clean(source, held_out=held_out), held_out
+
+
+def _check_tokenizer(config: CodeDataConfig) -> None:
+    """Before anything is read: whether the tokenizer, there or to be trained, can do what `fim` asks for."""
+    if config.fim is None or not config.fim.rate:
+        return
+    tokenizer = given_tokenizer(config.tokenizer)
+    if tokenizer is not None:
+        check_fim(tokenizer)
+    elif not config.tokenizer.fim_tokens:
+        raise no_sentinels()
+
+
+def _with_fim(fim: FimConfig, rows: Rows, tokenizer: Tokenizer, seed: int | None) -> Rows:
+    return rows if seed is None else FimRows(rows, tokenizer, fim, seed)
 
 
 def _sources(config: CodeDataConfig) -> tuple[Source, Source | None]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from genjax.data.code.filters import CodeFilters
+from genjax.data.fim_rows import FimConfig
 from genjax.data.sources.document import CodeEncodingErrors
 from genjax.data.text_config import TextDataConfig
 from genjax.errors import ConfigError
@@ -52,6 +53,7 @@ class CodeDataConfig(TextDataConfig):
     # How it is written.
     language_tag: bool = False  # the first line of a document is a comment that names its language
     document_order: Literal["source", "repository"] = "source"  # window mode: files of one repository follow each other
+    fim: FimConfig | None = None  # fill-in-the-middle: a part of the training rows' pieces is rewritten
 
     def __post_init__(self):
         super().__post_init__()

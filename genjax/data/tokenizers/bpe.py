@@ -94,6 +94,9 @@ class BPETokenizer:
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named}
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
+    def __reduce__(self):
+        return BPETokenizer, (self.serialized, self.bos_id, self.eos_id, self.adds_bos)  # `encode_special_tokens` is not pickled
+
     @cached_property
     def _tokenizer(self) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_str(self.serialized)
