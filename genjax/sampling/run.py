@@ -49,7 +49,7 @@ def open_run(
 def run_task(workdir: Path | str, *, dtype: str | None = None) -> Task:
     """The task of a run, without its weights. Arguments and errors as for `open_run`."""
     path = Path(workdir)
-    config = _read_config(path)
+    config = read_config(path)
     tokenizer = data.load_tokenizer(path / "tokenizer") if (path / "tokenizer").is_dir() else None
     return tasks.build(_with_dtype(config["task"], dtype), data.describe(config["data"], tokenizer))
 
@@ -66,7 +66,7 @@ def run_variables(
 ) -> Variables:
     """The variables of a run, whose task is `task`. Arguments and errors as for `open_run`."""
     path = Path(workdir)
-    config = _read_config(path)
+    config = read_config(path)
     boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))
     abstract = nn.unbox(boxed)
     if mesh is not None:
@@ -102,7 +102,8 @@ def parse_mesh(text: str) -> Mesh | None:
     return make_mesh(config, devices[:needed] if 0 < needed < len(devices) else devices)
 
 
-def _read_config(path: Path) -> Mapping[str, Any]:
+def read_config(path: Path) -> Mapping[str, Any]:
+    """The config of a run directory. Raises CheckpointError where there is none."""
     if not path.is_dir():
         raise CheckpointError(f"there is no run directory {path}; --workdir takes the one that train.py wrote.")
     file = path / "config.json"

@@ -1,0 +1,101 @@
+"""Builds the index of what a run was trained on, with which sampling finds verbatim repeats; or asks it.
+
+python -m genjax.sampling.verbatim_index --workdir=runs/code
+python -m genjax.sampling.verbatim_index --workdir=runs/code --query=suggestion.py
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from genjax.data.documents import documents
+from genjax.data.sources.document import Document
+from genjax.errors import GenjaxError, RequestError
+from genjax.evaluation.verbatim import FLAGGED_TOKENS, VerbatimIndex
+from genjax.sampling.findings import VERBATIM
+from genjax.sampling.run import read_config
+
+MANIFEST = "data_manifest.jsonl"  # of a run on code: a line with sha256 and split for each document
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--workdir", required=True, help="a run directory of train.py; the index goes to its folder verbatim/")
+    result.add_argument("--overwrite", action="store_true", help="build the index again")
+    result.add_argument("--query", metavar="FILE", help="do not build: print the longest run that FILE shares with the corpus")
+    meaning = f"a shared run of so many tokens is called a repeat (default {FLAGGED_TOKENS})"
+    result.add_argument("--flagged_tokens", type=int, default=FLAGGED_TOKENS, metavar="N", help=meaning)
+    return result
+
+
+def build(workdir: Path, *, overwrite: bool = False) -> str:
+    """Builds the index; returns a sentence about it.
+
+    Raises:
+        GenjaxError: no run, no data, or an index that is there already.
+    """
+    folder = workdir / VERBATIM
+    config = read_config(workdir)
+    if folder.exists() and not overwrite:
+        raise RequestError(f"{folder} exists; add --overwrite to build it again.")
+    seen: set[str] = set()
+    index = VerbatimIndex.build(_hashed(documents(config["data"], "train"), seen))
+    index.save(folder, overwrite=overwrite)
+    trained = _trained_on(workdir)
+    changed = (
+        ""
+        if trained is None or trained == seen
+        else (f" The data is not what it was: {len(trained - seen):,} documents that the run was trained on are gone or changed.")
+    )
+    return f"wrote {folder}: {len(index.tokens):,} tokens of {len(index.names):,} documents.{changed}"
+
+
+def query(workdir: Path, file: Path, flagged_tokens: int) -> str:
+    """What is to be said of the longest run that the file shares with the corpus."""
+    try:
+        text = file.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise RequestError(f"cannot read {file}: {(error.strerror or str(error)).lower()}.") from error
+    match = VerbatimIndex.open(workdir / VERBATIM).longest(text)
+    if match is None:
+        return f"{file} shares no token with the corpus."
+    verdict = "repeats" if match.num_tokens >= flagged_tokens else "does not repeat the corpus; it shares at most"
+    where = f"{match.name}, line {match.line}, licence {match.licence or 'unknown'}"
+    often = f" and {match.occurrences - 1:,} more places" if match.occurrences > 1 else ""
+    return f"{file} {verdict} {match.num_tokens} tokens in a row: {where}{often}\n{match.text}"
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        workdir = Path(options.workdir)
+        if options.query:
+            print(query(workdir, Path(options.query), options.flagged_tokens))
+        else:
+            print(build(workdir, overwrite=options.overwrite))
+    except GenjaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _hashed(found: Iterable[Document], seen: set[str]) -> Iterator[Document]:
+    for document in found:
+        seen.add(hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest())
+        yield document
+
+
+def _trained_on(workdir: Path) -> set[str] | None:
+    """The hashes of the training documents by the run's manifest, or None: it has none."""
+    try:
+        lines = [json.loads(line) for line in (workdir / MANIFEST).read_text("utf-8").splitlines()]
+        return {line["sha256"] for line in lines if line["split"] == "train"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
