@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 LICENCE_FILE = re.compile(r"(?i)(un)?(licen[cs]e|copying)([-._].*)?")
 
-# The first row whose phrases (joined by &) all occur, and whose last phrase does not, gives the licence. Texts are compared in
-# lower case with every run of white space as one space. A licence that quotes another stands before it.
+# Licence, phrases (joined by &) that all occur in its text, and one that does not. Texts are compared in lower case with every
+# run of white space as one space. Of rows that begin alike, the first that fits is taken.
 PHRASES = (
     ("AGPL-3.0", "gnu affero general public license version 3", ""),
     ("LGPL-3.0", "gnu lesser general public license version 3", ""),
@@ -85,15 +85,17 @@ _DECLARED = re.compile(r"SPDX-License-Identifier:\s*([\w.+() -]*[\w.+)])")
 
 
 def guess_licence(text: str) -> str:
-    """The SPDX identifier of a licence's text, "" when no row of the table fits.
+    """The SPDX identifier of a licence's text, "" when no row of the table fits; of several licences, the one that comes first.
 
     The versions of the GNU licences are given without "-only" or "-or-later", which the licence's text does not say.
     """
     plain = re.sub(r"[\s*#/]+", " ", text[:40_000].lower().replace("\u201c", '"').replace("licence", "license"))
-    for licence, phrases, without in PHRASES:
-        if all(phrase in plain for phrase in phrases.split("&")) and not (without and without in plain):
-            return licence
-    return ""
+    found = []
+    for row, (licence, phrases, without) in enumerate(PHRASES):
+        places = [plain.find(phrase) for phrase in phrases.split("&")]
+        if min(places) >= 0 and not (without and without in plain):
+            found.append((places[0], row, licence))
+    return min(found)[-1] if found else ""
 
 
 def declared_licence(text: str) -> str:

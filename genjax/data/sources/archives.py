@@ -34,6 +34,11 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith((*ZIP, *TAR))
 
 
+def archive_stem(name: str) -> str:
+    """The archive's name without the ending that makes it one: "project-1.0.tar.gz" is "project-1.0"."""
+    return name[: -max(len(ending) for ending in (*ZIP, *TAR) if name.lower().endswith(ending))]
+
+
 def members(file: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
     """The regular files in an archive, in its own order: (path within, content).
 
@@ -61,6 +66,8 @@ def _zip(file: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tupl
             path = _safe(info.filename)
             if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not _chosen(path, wanted):
                 continue
+            if info.flag_bits & 1:
+                raise DataError(f"the archive {file} is encrypted; unpack it yourself and set data.path to the folder.")
             with archive.open(info) as stream:
                 yield path, stream.read(limit + 1)
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from genjax.data.code.languages import language_of
 from genjax.data.code.licences import LICENCE_FILE, declared_licence, guess_licence
 from genjax.data.hashing import digest
-from genjax.data.sources.archives import is_archive, members
+from genjax.data.sources.archives import archive_stem, is_archive, members
 from genjax.data.sources.document import CodeEncodingErrors, Document
 from genjax.data.sources.files import LARGEST, find_files, hash_files, read_bytes
 from genjax.data.sources.source_text import decode_source
@@ -93,7 +93,7 @@ class CodeFiles:
         licences: dict[str, str] = {}
         for path, content in members(archive, lambda path: _is_licence(path.rsplit("/")[-1]), LARGEST):
             _add_licence(licences, str(PurePosixPath(path).parent), content)
-        name = archive.name.split(".")[0]
+        name = archive_stem(archive.name)
         for path, content in members(archive, lambda path: bool(language_of(path)), LARGEST):
             yield self._document(path, content, name, licences, f"{archive}/{path}", prefix)
 

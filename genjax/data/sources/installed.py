@@ -75,17 +75,17 @@ class InstalledPackages:
 
 
 def _licence(distribution: importlib.metadata.Distribution) -> str:
-    """What the metadata say: an SPDX expression, a name, the licence's text, or the one classifier that is not ambiguous."""
+    """What the metadata say: an SPDX expression, a name, a classifier that is not ambiguous, or a guess from the text."""
     metadata = distribution.metadata
     if expression := metadata.get("License-Expression"):
         return expression.strip()
     text = metadata.get("License") or ""
-    if licence := named_licence(text) or guess_licence(text):
+    classifiers = [line.split("::")[-1] for line in metadata.get_all("Classifier") or () if line.startswith("License ::")]
+    known = {named_licence(name) for name in classifiers}
+    if licence := named_licence(text) or (known.pop() if len(known) == 1 else "") or guess_licence(text):
         return licence
     for file in distribution.files or ():
         if file.parts[0].endswith(".dist-info") and LICENCE_FILE.fullmatch(file.name):
             if licence := guess_licence(distribution.read_text("/".join(file.parts[1:])) or ""):
                 return licence
-    classifiers = [line.split("::")[-1] for line in metadata.get_all("Classifier") or () if line.startswith("License ::")]
-    known = {named_licence(name) for name in classifiers}
-    return known.pop() if len(known) == 1 else ""
+    return ""
