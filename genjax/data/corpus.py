@@ -58,11 +58,14 @@ def open_corpus(folder: Path, name: str, overlap: int, num_bytes: int) -> Corpus
     return Corpus(tokens, np.load(folder / f"{name}_offsets.npy"), overlap, num_bytes, folder, name)
 
 
-def tokenize(texts: Iterable[str], characters: int, tokenizer: Tokenizer, folder: Path | None, name: str) -> Corpus:
+def tokenize(
+    texts: Iterable[str | tuple[str, ...]], characters: int, tokenizer: Tokenizer, folder: Path | None, name: str
+) -> Corpus:
     """Encodes the documents, in memory or into files of `folder`, holding one chunk of text at a time.
 
     Args:
-        texts: the documents.
+        texts: the documents. Those that come in parts, all in equally many, are encoded part by part, and the corpus' `offsets`
+            has a boundary for each part: the first one of a document has its bos, the last its eos.
         characters: how many they hold together, for the progress bar.
         name: prefix of the files and title of the progress bar.
     """
@@ -77,12 +80,15 @@ def tokenize(texts: Iterable[str], characters: int, tokenizer: Tokenizer, folder
             writer.write(np.array([eos], dtype))
         bar = tqdm(total=characters, desc=f"tokenizing ({name})", unit=" characters", unit_scale=True, disable=None, delay=2)
         for chunk in _chunks(texts):
-            for text, ids in zip(chunk, tokenizer.encode_batch(chunk), strict=True):
-                framed = np.concatenate([np.array(before, dtype), ids.astype(dtype), np.array(after, dtype)])
-                writer.write(framed)
-                sizes.append(len(framed))
-                num_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-                bar.update(len(text))
+            ids = iter(tokenizer.encode_batch([part for parts in chunk for part in parts]))
+            for parts in chunk:
+                for number, text in enumerate(parts):
+                    first, last = before if number == 0 else [], after if number == len(parts) - 1 else []
+                    framed = np.concatenate([np.array(first, dtype), next(ids).astype(dtype), np.array(last, dtype)])
+                    writer.write(framed)
+                    sizes.append(len(framed))
+                    num_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+                    bar.update(len(text))
         bar.close()
     offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))]).astype(np.int64)
     if folder is None:
@@ -91,11 +97,11 @@ def tokenize(texts: Iterable[str], characters: int, tokenizer: Tokenizer, folder
     return open_corpus(folder, name, overlap, num_bytes)
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def _chunks(texts: Iterable[str | tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
     chunk, size = [], 0
     for text in texts:
-        chunk.append(text)
-        size += len(text)
+        chunk.append((text,) if isinstance(text, str) else text)
+        size += sum(map(len, chunk[-1]))
         if size >= CHUNK:
             yield chunk
             chunk, size = [], 0

@@ -49,8 +49,8 @@ def split(source: Source, fraction: float) -> Split:
 
     A document is held out when the hash of its group, or else of its text, falls below the fraction: equal documents and those
     of one group stay together, and the choice for one does not depend on the others. Where that leaves a side empty, the
-    documents of the lowest or the highest hash go there. A corpus of one document is cut at the end instead: its last
-    characters are held out.
+    documents of the lowest or the highest hash go there. A corpus of one document, which is of no group, is cut at the end
+    instead: its last characters are held out.
 
     Raises:
         DataError: something is to be held out, and all documents are of one group.
@@ -61,7 +61,7 @@ def split(source: Source, fraction: float) -> Split:
         hashes.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
         sizes.append(len(document.text))
     hashes, sizes = np.array(hashes, np.uint64), np.array(sizes, np.int64)
-    if len(sizes) == 1 and fraction > 0:
+    if len(sizes) == 1 and fraction > 0 and not document.group:
         cut = int(sizes[0] * (1 - fraction))
         return Split(np.zeros(1, bool), cut, cut, int(sizes[0]) - cut)
     held_out = hashes.astype(np.float64) < fraction * 2.0**64

@@ -35,8 +35,27 @@ SAMPLE_BLOCK = 10_000  # characters taken or left together when a tokenizer is t
 
 # record(parts, parts of the other place or None, folder or None): what is to be kept of the choice of documents.
 Recorder = Callable[[Split, Split | None, Path | None], Record]
+# lay_out(config, corpus, seed): how tokens become rows; `seed` is None for held-out rows, which are in order.
+LayOut = Callable[[TextDataConfig, Corpus, int | None], "Layout"]
 # wrap(rows, tokenizer, seed): rows that are changed before they make a batch; `seed` is None for held-out rows.
 RowWrapper = Callable[[Rows, Tokenizer, int | None], Rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Rows, and what there is to say of them.
+
+    Attributes:
+        num_documents: that the rows hold.
+        num_targets: of an epoch, without padding; `num_predictions` of them are learned.
+        notes: sentences about what the rows do not hold.
+    """
+
+    rows: Rows
+    num_documents: int
+    num_targets: int
+    num_predictions: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,7 @@ class DataInfo:
         batch_size: rows of a global batch.
         num_rows: rows of an epoch.
         num_documents, num_tokens, num_bytes: of the corpus; specials count as tokens, not as bytes of text.
-        num_predictions: targets of an epoch.
+        num_predictions: targets of an epoch that are learned.
         fill: the part of an epoch's targets that is not padding.
         files: what `save` copies into the run directory: the manifest of a dataset of code.
         notes: sentences about the choice of documents.
@@ -99,6 +118,7 @@ def build_from(
     seed: int,
     cache_dir: Path | None,
     record: Recorder | None = None,
+    lay_out: LayOut | None = None,
     wrap: RowWrapper | None = None,
     wrap_settings: str = "",
 ) -> Datasets:
@@ -108,6 +128,7 @@ def build_from(
         evaluation_source: the held-out documents, when they come from another place.
         seed, cache_dir: see `genjax.data.build`.
         record: keeps a record of the choice of documents.
+        lay_out: how tokens become rows; None: as the config's `mode` says.
         wrap: changes rows; `wrap_settings` says how, for the fingerprint.
     """
     cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir
@@ -124,7 +145,8 @@ def build_from(
         return _tokenize(config, source, evaluation_source, given, folder, record)
 
     def dataset(corpus: Corpus, order_seed: int | None) -> Dataset:
-        return _dataset(config, made, corpus, digest(fingerprint, wrap_settings) if wrap else fingerprint, order_seed, wrap)
+        rows_fingerprint = digest(fingerprint, wrap_settings) if wrap else fingerprint
+        return _dataset(config, made, corpus, rows_fingerprint, order_seed, lay_out or lay_out_text, wrap)
 
     made = make(None) if cache_dir is None else cached(cache_dir, fingerprint, make)
     return Datasets(dataset(made.train, seed), None if made.evaluation is None else dataset(made.evaluation, None))
@@ -190,10 +212,14 @@ def _tokenize(
     def all_texts() -> Iterable[str]:
         return itertools.chain(parts.train(source), evaluation_texts())
 
+    def in_parts(where: Split, documents: Source, side: str) -> Iterable[tuple[str, ...]]:
+        return (document.parts for place, document in where.sides(documents) if place == side)
+
     tokenizer = given or train_tokenizer(config.tokenizer, all_texts, lambda limit: _sample(parts, source, limit))
-    train = tokenize(parts.train(source), parts.train_characters, tokenizer, folder, "train")
+    train = tokenize(in_parts(parts, source, "train"), parts.train_characters, tokenizer, folder, "train")
     characters = other.train_characters if other else parts.evaluation_characters
-    evaluation = tokenize(evaluation_texts(), characters, tokenizer, folder, "evaluation") if characters else None
+    held_out = in_parts(other, evaluation_source, "train") if other else in_parts(parts, source, "evaluation")
+    evaluation = tokenize(held_out, characters, tokenizer, folder, "evaluation") if characters else None
     return Tokenized(tokenizer, train, evaluation, record(parts, other, folder) if record else Record())
 
 
@@ -209,10 +235,8 @@ def _sample(parts: Split, source: Source, limit: int) -> Iterator[str]:
                 yield text[start : start + SAMPLE_BLOCK]
 
 
-def _dataset(
-    config: TextDataConfig, made: Tokenized, corpus: Corpus, fingerprint: str, seed: int | None, wrap: RowWrapper | None
-) -> Dataset:
-    """A training dataset when there is a seed, otherwise an evaluation dataset: in order, finite, every token once."""
+def lay_out_text(config: TextDataConfig, corpus: Corpus, seed: int | None) -> Layout:
+    """Pieces of documents packed together, or windows of the stream."""
     length, order = config.sequence_length, seed if config.shuffle else None
     predictions = np.maximum(corpus.lengths - 1, 0).sum() if config.mode == "pack" else max(0, len(corpus.tokens) - 1)
     _check_size(config, int(predictions), len(corpus.tokens), training=seed is not None)
@@ -223,24 +247,38 @@ def _dataset(
     else:
         rows = WindowRows(corpus, length, seed)
         predictions = min(int(predictions), rows.num_rows * length)
+    return Layout(rows, corpus.num_documents, predictions, predictions)
+
+
+def _dataset(
+    config: TextDataConfig,
+    made: Tokenized,
+    corpus: Corpus,
+    fingerprint: str,
+    seed: int | None,
+    lay_out: LayOut,
+    wrap: RowWrapper | None,
+) -> Dataset:
+    """A training dataset when there is a seed, otherwise an evaluation dataset: in order, finite, every token once."""
+    layout = lay_out(config, corpus, seed)
+    rows = wrap(layout.rows, made.tokenizer, seed) if wrap else layout.rows
     info = DataInfo(
         tokenizer=made.tokenizer,
         vocab_size=made.tokenizer.vocab_size,
         batch_size=config.batch_size,
-        sequence_length=length,
+        sequence_length=config.sequence_length,
         mode=config.mode,
         num_rows=rows.num_rows,
-        num_documents=corpus.num_documents,
+        num_documents=layout.num_documents,
         num_tokens=len(corpus.tokens),
         num_bytes=corpus.num_bytes,
-        num_predictions=predictions,
-        fill=predictions / (rows.num_rows * length),
+        num_predictions=layout.num_predictions,
+        fill=layout.num_targets / (rows.num_rows * config.sequence_length),
         files=made.record.files,
-        notes=made.record.notes,
+        notes=made.record.notes + layout.notes,
     )
-    rows = wrap(rows, made.tokenizer, seed) if wrap else rows
-    shape = (config.mode, length, config.batch_size, config.continue_positions, config.shuffle, seed)
-    batches = Batches(rows, config.batch_size, order, endless=seed is not None)
+    shape = (config.mode, config.sequence_length, config.batch_size, config.continue_positions, config.shuffle, seed)
+    batches = Batches(rows, config.batch_size, seed if config.shuffle else None, endless=seed is not None)
     reading = Reading(config.num_threads, config.num_workers, config.prefetch)
     return Dataset(info, digest(fingerprint, made.tokenizer.fingerprint, repr(shape)), batches, reading)
 

@@ -81,7 +81,7 @@ def test_the_key_fim_tokens_of_a_loaded_tokenizer(tmp_path):
     assert given(ours, "ours").fingerprint == ours.fingerprint
     assert given(ByteTokenizer(), "byte") == ByteTokenizer(fim_tokens=True)
     with pytest.raises(ConfigError, match="has no sentinels of fill-in-the-middle and cannot get them; use a byte-level one"):
-        given(train_sentencepiece(CORPUS, 275), "sentencepiece")
+        given(train_sentencepiece(CORPUS, 278), "sentencepiece")
 
 
 def test_sentinels_in_gpt2s_files(tmp_path):

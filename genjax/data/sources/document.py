@@ -34,6 +34,11 @@ class Document:
     repository: str = ""
     group: str = ""
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The text in the parts that a tokenizer sees one by one."""
+        return (self.text,)
+
 
 class Source(Protocol):
     """Documents, always in the same order. A corpus may be larger than memory: one document is held at a time.
@@ -53,18 +58,21 @@ class Source(Protocol):
         """Raises DataError at the first document that cannot be read."""
 
 
-def field_value(record: Mapping[str, Any], field: str, name: str) -> str | bytes:
+def field_value(record: Mapping[str, Any], field: str, name: str, key: str = "data.text_field") -> str | bytes:
     """The text in a record's field; TFDS gives it as bytes.
+
+    Args:
+        key: where the config names the field, for messages.
 
     Raises:
         DataError: no such field (those that are there are named), or something else than text in it.
     """
     if field not in record:
         there = ", ".join(sorted(map(str, record))) or "no fields at all"
-        raise DataError(f"{name} has no field {field!r}; it has {there}. Set data.text_field to the one that holds the text.")
+        raise DataError(f"{name} has no field {field!r}; it has {there}. Set {key} to the one that holds the text.")
     if not isinstance(record[field], (str, bytes)):
         kind = type(record[field]).__name__
-        raise DataError(f"the field {field!r} of {name} holds {kind}, not text; set data.text_field to another.")
+        raise DataError(f"the field {field!r} of {name} holds {kind}, not text; set {key} to another.")
     return record[field]
 
 

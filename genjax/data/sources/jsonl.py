@@ -43,19 +43,22 @@ class JsonLines:
 
     def __iter__(self) -> Iterator[Document]:
         documents = 0
-        for file in self.files:
-            for number, offset, line in read_lines(file):
-                if not line.strip():
-                    continue
-                name = f"{file}, line {number}"
-                record = self._record(decode_text(line, self.encoding_errors, name, offset), name)
-                if text := self._text(record, name):
-                    documents += 1
-                    yield self.fields.document(record, name, text)
+        for name, record in self.records():
+            if text := self.text_of(record, self.text_field, name):
+                documents += 1
+                yield self.fields.document(record, name, text)
         if not documents:
             raise DataError(
                 f"{self.path} holds no line with text in the field {self.text_field!r}; there is nothing to train on."
             )
+
+    def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(file and line, object) of every line that is not blank. Raises DataError: a line that is no JSON object."""
+        for file in self.files:
+            for number, offset, line in read_lines(file):
+                if line.strip():
+                    name = f"{file}, line {number}"
+                    yield name, self._record(decode_text(line, self.encoding_errors, name, offset), name)
 
     def _record(self, line: str, name: str) -> Mapping[str, Any]:
         try:
@@ -70,8 +73,16 @@ class JsonLines:
             )
         return record
 
-    def _text(self, record: Mapping[str, Any], name: str) -> str:
-        text = field_value(record, self.text_field, name)
+    def text_of(self, record: Mapping[str, Any], field: str, name: str, key: str = "data.text_field") -> str:
+        """The text in a field of a record, with halves of surrogate pairs treated as `encoding_errors` says.
+
+        Args:
+            key: where the config names the field, for messages.
+
+        Raises:
+            DataError: no such field, or no text in it.
+        """
+        text = field_value(record, field, name, key)
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
