@@ -6,8 +6,10 @@ import re
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from genjax.data.sources.document import Document, Fields
 from genjax.data.sources.jsonl import JsonLines
 from genjax.data.sources.stdlib import StandardLibrary
 from genjax.data.sources.text_files import TextFiles
@@ -149,6 +151,32 @@ def test_another_field(tmp_path):
     assert texts(JsonLines(str(path), text_field="code")) == ["x = 1"]
 
 
+def test_fields_that_say_more(tmp_path):
+    path = tmp_path / "t.jsonl"
+    records = [
+        {"text": "a", "lang": "C++", "licence": "MIT", "file": "src/a.cc", "repo": "x/y"},
+        {"text": "b", "lang": None, "licence": ["MIT", "", "ISC"], "file": "", "repo": 3},
+        {"text": "c"},
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    fields = Fields(language="lang", licence="licence", path="file", repository="repo")
+    assert list(JsonLines(str(path), fields=fields)) == [
+        Document("src/a.cc", "a", "c++", "MIT", "x/y"),
+        Document(f"{path}, line 2", "b", "", "MIT AND ISC"),
+        Document(f"{path}, line 3", "c"),
+    ]
+    assert JsonLines(str(path), fields=fields).fingerprint != JsonLines(str(path)).fingerprint
+    assert fields.document({"lang": b"Python", "licence": np.array([b"MIT", b"ISC"], object)}, "n", "t") == Document(
+        "n", "t", "python", "MIT AND ISC"
+    )  # as TFDS gives them
+
+
+def test_what_is_no_text_can_be_left_to_a_filter(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b'{"text": "caf\xe9!"}\n{"text": "half \\ud800"}\n')
+    assert texts(JsonLines(str(path), encoding_errors="leave_out")) == ["caf\udce9!", "half \ud800"]
+
+
 def test_the_standard_library_is_there_sorted_and_without_tests():
     source = StandardLibrary()
     documents = list(source)
@@ -159,6 +187,7 @@ def test_the_standard_library_is_there_sorted_and_without_tests():
     decoder = Path(sysconfig.get_path("stdlib"), "json", "decoder.py")
     assert documents[names.index("json/decoder.py")].text == decoder.read_text()
     assert source.fingerprint == StandardLibrary().fingerprint
+    assert {(d.language, d.licence, d.repository) for d in documents} == {("python", "PSF-2.0", "cpython")}
 
 
 def test_a_python_without_its_library(tmp_path, monkeypatch):
@@ -171,3 +200,4 @@ def test_a_python_without_its_library(tmp_path, monkeypatch):
     (tmp_path / "tests" / "latin.py").write_bytes(b"# coding: latin1\nx = '\xe9'\n")
     (tmp_path / "tests" / "wrong.py").write_bytes(b"# coding: utf-8\nx = '\xe9'\n")
     assert texts(StandardLibrary(include_tests=True)) == ["# coding: latin1\nx = 'é'\n", "# coding: utf-8\nx = '\ufffd'\n"]
+    assert texts(StandardLibrary(True, "leave_out"))[1] == "# coding: utf-8\nx = '\udce9'\n"

@@ -1,11 +1,13 @@
 """What is held out depends on the documents' content alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genjax.data.sources.document import Document
 from genjax.data.split import split
+from genjax.errors import DataError
 
 
 class Listed(list):
@@ -54,3 +56,43 @@ def test_nothing_is_held_out_when_nothing_is_wanted():
         parts = split(source(texts), 0.0)
         assert list(parts.train(source(texts))) == texts and not np.any(parts.held_out)
         assert parts.evaluation_characters == 0 and list(parts.evaluation(source(texts))) in ([], [""])
+
+
+def grouped(groups):
+    return Listed(Document(str(i), f"document {i}", group=group) for i, group in enumerate(groups))
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups=st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=2, max_size=40), fraction=st.floats(0.05, 0.95))
+def test_documents_of_one_group_stay_together(groups, fraction):
+    documents = grouped(groups)
+    if len(set(groups) - {""}) + groups.count("") < 2:
+        with pytest.raises(
+            DataError, match=f"all {len(groups)} documents of a list belong together .*; set data.evaluation_frac"
+        ):
+            split(documents, fraction)
+        return
+    parts = split(documents, fraction)
+    sides = {group: {bool(h) for g, h in zip(groups, parts.held_out, strict=True) if g == group} for group in groups if group}
+    assert all(len(side) == 1 for side in sides.values())
+    assert parts.held_out.any() and not parts.held_out.all()
+
+
+def test_a_group_decides_and_not_the_texts_in_it():
+    groups = [f"group {i % 200}" for i in range(1000)]
+    first = split(grouped(groups), 0.2).held_out
+    assert np.array_equal(first, split(Listed(Document("", f"other {i}", group=g) for i, g in enumerate(groups)), 0.2).held_out)
+    assert 0.1 < first.mean() < 0.3
+
+
+def test_sides_are_given_with_their_documents():
+    documents = grouped(["", "a", "a", "b", ""])
+    parts = split(documents, 0.5)
+    sides = list(parts.sides(documents))
+    assert [document for _, document in sides] == list(documents)
+    assert [side == "evaluation" for side, _ in sides] == parts.held_out.tolist()
+    cut = split(source(["0123456789"]), 0.3)
+    assert [(side, d.text, d.name) for side, d in cut.sides(source(["0123456789"]))] == [
+        ("train", "0123456", "0"),
+        ("evaluation", "789", "0"),
+    ]
