@@ -1,5 +1,6 @@
 """What the compiler makes of GPT on eight devices: the collectives that a mesh needs, and nothing whole that is split."""
 
+import dataclasses
 import re
 
 import jax
@@ -8,25 +9,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from genjax.models.gpt import GPT, GPTConfig
+from genjax.models.gpt import GPT
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.parallel.rules import DEFAULT_RULES, batch_sharding, context, tree_shardings
+from tests.models.gpt_cases import LLAMA
 
-CONFIG = GPTConfig(
-    vocab_size=64,
-    context_length=32,
-    num_layers=2,
-    num_heads=8,
-    num_kv_heads=4,
-    embed_dim=32,
-    position="rotary",
-    norm="rmsnorm",
-    activation="silu",
-    gated=True,
-    use_bias=False,
-    scan_layers=True,
-    init_std=0.2,
-)
+CONFIG = dataclasses.replace(LLAMA, context_length=32, num_kv_heads=4, mlp_dim=0, tie_embeddings=True)
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 64, (8, 16)), jnp.int32)
 COLLECTIVES = r"= .*? (all-reduce|all-gather|reduce-scatter|all-to-all)(?:-start)?\("
 
