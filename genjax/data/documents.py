@@ -6,13 +6,18 @@ from typing import Any, Literal
 from genjax.config import choose, structure
 from genjax.data.code.build import clean_sources
 from genjax.data.code.config import CodeDataConfig
+from genjax.data.pairs import PairsDataConfig, pair_sources
 from genjax.data.sources.document import Document
 from genjax.data.split import split
 from genjax.data.text import text_sources
 from genjax.data.text_config import TextDataConfig
 
 Side = Literal["train", "evaluation"]
-KINDS = {"text": (TextDataConfig, text_sources), "code": (CodeDataConfig, clean_sources)}
+KINDS = {
+    "text": (TextDataConfig, text_sources),
+    "code": (CodeDataConfig, clean_sources),
+    "pairs": (PairsDataConfig, pair_sources),
+}
 
 
 def documents(config: Mapping[str, Any], side: Side) -> Iterator[Document]:

@@ -4,10 +4,12 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from genjax.data.code.source import CleanCode
+from genjax.data.sources.document import Document
 from genjax.data.split import Split
 from genjax.data.token_cache import Record
 
@@ -39,15 +41,13 @@ def write_manifest(
             documents = iter(clean) if split.cut >= 0 else clean.documents()
             bar = tqdm(documents, desc="writing the manifest", unit=" documents", total=clean.census.kept, disable=None, delay=2)
             for side, document in split.sides(bar):
-                side, content = fixed or side, document.text.encode("utf-8", "surrogatepass")
-                line = {name: getattr(document, name) for name in ("language", "licence", "repository")}
-                line |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "split": side}
-                file.write(json.dumps({"path": document.name} | line) + "\n")
-                total = totals[side]
+                entry = manifest_entry(document, fixed or side)
+                file.write(json.dumps(entry) + "\n")
+                total = totals[entry["split"]]
                 total["documents"] += 1
-                total["bytes"] += len(content)
-                total["languages"][document.language] += len(content)
-                total["licences"][document.licence] += len(content)
+                total["bytes"] += entry["bytes"]
+                total["languages"][document.language] += entry["bytes"]
+                total["licences"][document.licence] += entry["bytes"]
     for total in totals.values():
         for name in ("languages", "licences"):
             total[name] = dict(total[name].most_common())
@@ -58,3 +58,11 @@ def write_manifest(
     }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="ascii")
     return Record((folder / MANIFEST, folder / SUMMARY), notes)
+
+
+def manifest_entry(document: Document, side: str) -> dict[str, Any]:
+    """A document's line of the manifest, see `write_manifest`."""
+    content = document.text.encode("utf-8", "surrogatepass")
+    known = {name: getattr(document, name) for name in ("language", "licence", "repository")}
+    digest = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    return {"path": document.name, **known, **digest, "split": side}
