@@ -28,9 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpt2", type=Path, required=True, help="a folder with GPT-2's vocab.json and merges.txt")
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 16384, 32768, 50257], help="vocabularies of ours")
-    parser.add_argument(
-        "--packages", type=int, default=50, help="one of this many files of the installed packages is taken; 0: none"
-    )
+    parser.add_argument("--packages", type=int, default=50, help="one in so many files of the installed packages; 0: none")
     options = parser.parse_args()
     train = [document.text for document in documents(LIBRARY, "train")]
     held_out = {"standard library": [document.text for document in documents(LIBRARY, "evaluation")]}
@@ -45,18 +43,17 @@ def main() -> None:
     for size in options.sizes:
         start = time.perf_counter()
         ours = train_bpe(train, size, "code", fim_tokens=True)
-        seconds = time.perf_counter() - start
-        _print_row(
-            f"ours, {ours.vocab_size:,}", f"{seconds:.0f} s", held_out, {n: _tokens(ours, t) for n, t in held_out.items()}, base
-        )
+        training = f"{time.perf_counter() - start:.0f} s"
+        tokens = {name: _tokens(ours, texts) for name, texts in held_out.items()}
+        _print_row(f"ours, {ours.vocab_size:,}", training, held_out, tokens, base)
     print("\n" + "; ".join(f"{name}: {len(texts):,} held-out files, {_bytes(texts):,} bytes" for name, texts in held_out.items()))
 
 
 def _print_row(title: str, training: str, held_out: dict[str, list[str]], tokens: dict[str, int], base: dict[str, int]) -> None:
-    figures = [
-        f"{tokens[name]:,} | {f'{1 - tokens[name] / base[name]:.1%}' if tokens != base else ''} | {_bytes(texts) / tokens[name]:.2f}"
-        for name, texts in held_out.items()
-    ]
+    figures = []
+    for name, texts in held_out.items():
+        less = f"{1 - tokens[name] / base[name]:.1%}" if tokens != base else ""
+        figures.append(f"{tokens[name]:,} | {less} | {_bytes(texts) / tokens[name]:.2f}")
     print(f"| {title} | {training} | " + " | ".join(figures) + " |", flush=True)
 
 
