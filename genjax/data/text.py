@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.config import plain, structure
+from genjax.config import structure
 from genjax.data.corpus import Corpus, tokenize
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
@@ -137,7 +137,7 @@ def build_from(
         FORMAT,
         source.fingerprint,
         evaluation_source.fingerprint if evaluation_source else repr(config.evaluation_fraction),
-        given.fingerprint if given else json.dumps(plain(config.tokenizer), sort_keys=True),
+        given.fingerprint if given else json.dumps(config.tokenizer.settings, sort_keys=True),
     )
     fingerprint = digest(*parts)
 

@@ -1,10 +1,12 @@
 """The config section `data` of a text dataset (`data.name = "text"`)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from genjax.data.sources.document import EncodingErrors
 from genjax.errors import ConfigError
+
+LATER = {"words": "gpt2", "fim_tokens": False}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class TokenizerConfig:
             raise ConfigError(f"data.tokenizer.vocab_size is {self.vocab_size}; it must be positive, or 0 for the default.")
         if self.train_characters < 1:
             raise ConfigError(f"data.tokenizer.train_characters is {self.train_characters}; it must be positive.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides a trained tokenizer, for fingerprints. Keys that came later are there only when they are set: runs from
+        before keep their fingerprint."""
+        return {name: value for name, value in vars(self).items() if name not in LATER or value != LATER[name]}
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,20 @@ def test_the_key_fim_tokens_of_a_loaded_tokenizer(tmp_path):
         given(train_sentencepiece(CORPUS, 278), "sentencepiece")
 
 
+def test_keys_that_came_later_leave_the_fingerprints_of_earlier_runs():
+    earlier = {
+        "name": "bpe",
+        "path": "",
+        "vocab_size": 300,
+        "add_eos": False,
+        "model_type": "unigram",
+        "train_characters": 30_000_000,
+    }
+    assert TokenizerConfig("bpe", vocab_size=300).settings == earlier
+    assert TokenizerConfig("bpe", vocab_size=300, words="code").settings == earlier | {"words": "code"}
+    assert TokenizerConfig("bpe", vocab_size=300, fim_tokens=True).settings == earlier | {"fim_tokens": True}
+
+
 def test_sentinels_in_gpt2s_files(tmp_path):
     """As SantaCoder's and StarCoder's slow tokenizers keep them: within vocab.json, or after it in added_tokens.json."""
     model = json.loads(train_bpe(CORPUS, 300).serialized)["model"]
