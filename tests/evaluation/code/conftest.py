@@ -1,0 +1,90 @@
+"""Isolations to test under, and a place where whatever a program leaves behind would be seen."""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from genjax.evaluation.code import isolation
+from genjax.evaluation.code.inside.filters import FULL_LANDLOCK, landlock_version
+from genjax.evaluation.code.inside.namespaces import spare_users
+from genjax.evaluation.code.isolation import Isolation
+
+
+def isolations() -> dict[str, Isolation]:
+    """What this machine gives, and what remains of it where a kernel allows no namespaces."""
+    found = {"strongest": isolation.probe()}
+    user, landlock = spare_users() is not None, landlock_version() >= FULL_LANDLOCK
+    if landlock:
+        found["no namespaces"] = Isolation(user=user, landlock=True, seccomp=True)
+    if user:
+        found["another user only"] = Isolation(user=True, seccomp=True)
+    return found
+
+
+ISOLATIONS = isolations()
+
+
+@pytest.fixture(params=ISOLATIONS)
+def confined(request) -> Isolation:
+    return ISOLATIONS[request.param]
+
+
+@pytest.fixture(params=list(ISOLATIONS)[:2])
+def apart(request) -> Isolation:
+    """The first two: what decides a verdict is the same in the others."""
+    return ISOLATIONS[request.param]
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """Programs run below a folder of this test's own; afterwards nothing may be there, and no process that was started for it."""
+    folder = tempfile.mkdtemp(prefix="genjax-test-")
+    os.chmod(folder, 0o755)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    yield folder
+    left = list(Path(folder).iterdir())
+    alive = [process for process in _processes_of(folder) if not _gone(process)]
+    shutil.rmtree(folder)
+    assert left == []
+    assert alive == []
+
+
+@pytest.fixture
+def processes_of():
+    return _processes_of
+
+
+@pytest.fixture
+def gone():
+    return _gone
+
+
+def _processes_of(folder: str) -> list[int]:
+    """Processes whose command line names the folder, which forks inherit."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.encode() in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def _gone(process: int, seconds: float = 5.0) -> bool:
+    """Whether a process ends within a moment: its files are closed before it is off the list."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":  # dead, and not yet waited for by who has inherited it
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
