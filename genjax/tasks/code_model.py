@@ -12,13 +12,14 @@ from genjax.data import DataInfo
 from genjax.data.tokenizers.fim import FIM_TOKENS, Sentinels, encode_inside, find_sentinels, infill_prompt
 from genjax.decoding.batches import DEFAULT_NEW_TOKENS
 from genjax.errors import RequestError
+from genjax.evaluation.code.problems import HUMAN_EVAL_STOP
 from genjax.tasks import language_model
 from genjax.tasks.contract import Artifact
 from genjax.tasks.language_model import LanguageModel
 from genjax.tasks.text_sampling import TextRequest
 
-# Where a function at the left margin is over (Chen et al., 2021, section 2.2), and decorators.
-FUNCTION_STOP = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")
+# Where a function at the left margin is over: also at the next one's decorator.
+FUNCTION_STOP = (*HUMAN_EVAL_STOP, "\n@")
 
 
 def _knob(default: Any, help: str, **metadata: Any) -> Any:
@@ -152,6 +153,17 @@ def _metadata(request: CodeRequest, generation: decoding.Generation) -> Mapping[
     if not request.log_probs:
         values = {name: value for name, value in values.items() if name not in ("tokens", "log_probs", "log_prob")}
     return values
+
+
+def as_code_model(task: Any) -> CodeModel:
+    """The task itself, or the code model with the network and tokenizer of a language model.
+
+    Raises:
+        RequestError: a task of another family.
+    """
+    if not isinstance(task, LanguageModel):
+        raise RequestError(f"{type(task).__name__} does not write code; name a run or weights of a language or code model.")
+    return task if isinstance(task, CodeModel) else CodeModel(task.model_config, task.info, task.config)
 
 
 def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> CodeModel:

@@ -3,13 +3,10 @@
 import json
 import shutil
 
-import jax
-import jax.numpy as jnp
 import pytest
-from flax import linen as nn
 
 import sample
-from genjax import data, tasks
+from genjax import tasks
 from genjax.data.sources.document import Document
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.evaluation.verbatim import VerbatimIndex
@@ -17,26 +14,9 @@ from genjax.interop import huggingface
 from genjax.sampling import open_run
 from genjax.tasks.code_model import CodeModel
 from genjax.tasks.language_model import LanguageModel
-from genjax.training.checkpoints import Checkpoints
+from tests.sampling.code_runs import make_run
 
-CONFIG = {
-    "seed": 0,
-    "task": {"name": "code_model", "model": {"num_layers": 1, "num_heads": 1, "embed_dim": 16, "context_length": 96}},
-    "data": {"name": "code", "source": "stdlib", "tokenizer": {"name": "byte", "fim_tokens": True}, "sequence_length": 96},
-}
 KNOBS = ("--max_new_tokens=12", "--seed=3")
-
-
-def make_run(path, tokenizer):
-    path.mkdir()
-    (path / "config.json").write_text(json.dumps(CONFIG))
-    tokenizer.save(path / "tokenizer")
-    task = tasks.build(CONFIG["task"], data.describe(CONFIG["data"], tokenizer))
-    variables = jax.tree.map(lambda x: x * 5, nn.unbox(task.init(jax.random.key(1))))
-    with Checkpoints(path / "checkpoints", asynchronous=False) as checkpoints:
-        state = {"step": jnp.asarray(1), "variables": variables, "ema": {}, "optimizers": {}}
-        checkpoints.save(1, state, {"config": CONFIG})
-    return path
 
 
 @pytest.fixture(scope="module")
