@@ -94,7 +94,7 @@ class VerbatimIndex:
 
     @classmethod
     def build(cls, documents: Iterable[Document], *, progress: bool = True) -> "VerbatimIndex":
-        """The index of a corpus. Takes about a second for a million tokens, and some 60 bytes of memory for each.
+        """The index of a corpus. Takes about a second for a million tokens, and some 90 bytes of memory for each.
 
         Args:
             documents: of any length; empty ones are passed over.

@@ -46,7 +46,8 @@ def examine(
         parses     whether prefix, suggestion and suffix together are Python; None for other languages.
         security   bandit's issues: rule, severity, confidence, message and line (of the whole text, from 1). None where there is
                    nothing to scan: another language, or code that does not parse.
-        lint       ruff's, else pyflakes' issues: rule, message and line; None for another language or without a linter.
+        lint       ruff's, else pyflakes' issues: rule, message and line; of code that does not parse only the first, which the
+                   others follow from. None for another language or without a linter.
         verbatim   the longest run shared with the corpus: num_tokens, flagged, and the fields of `Match`; None without an index.
 
     Raises:
@@ -59,10 +60,11 @@ def examine(
     tree = parse(source) if python else None
     sound = tree is not None if python else None
     own = lambda issues: None if issues is None else [issue for issue in issues if issue["line"] in lines]  # noqa: E731
+    lint = own(_lint(source, tree)) if python else None
     return {
         "parses": sound,
         "security": own(_scan(source)) if sound else None,
-        "lint": own(_lint(source, tree)) if python else None,
+        "lint": lint if sound or not lint else lint[:1],
         "verbatim": None if index is None else _verbatim(suggestion, index, flagged_tokens),
     }
 

@@ -60,6 +60,11 @@ def test_what_is_not_python_does_not_parse_and_is_not_scanned(source):
     json.dumps(found)
 
 
+def test_of_broken_code_the_first_error_is_told():
+    found = examine("    x = (1\n  y]\n  def )\n", "def f():\n    a = missing\n")
+    assert found["parses"] is False and rules(found["lint"]) == [(4, "invalid-syntax")]
+
+
 def test_another_language_is_neither_parsed_nor_linted():
     assert examine("int main() { return 0; }", language="c") == {"parses": None, "security": None, "lint": None, "verbatim": None}
 
