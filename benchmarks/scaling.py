@@ -46,9 +46,7 @@ def train(options: argparse.Namespace, overrides: list[str], layers: int, width:
     workdir = Path(options.workdir) / f"{layers}x{width}"
     model = {"num_layers": layers, "embed_dim": width, "num_heads": max(1, width // 32)}
     arguments = [f"--config.task.model.{key}={value}" for key, value in model.items()]
-    # Wider networks want smaller steps: the rate goes with 1 / width, as in muP (Yang et al., 2022).
-    rate = f"--config.optimizer.peak_lr={3e-3 * 128 / width:.2e}"
-    command = [sys.executable, "train.py", f"--config={options.config}", f"--workdir={workdir}", *arguments, rate, *overrides]
+    command = [sys.executable, "train.py", f"--config={options.config}", f"--workdir={workdir}", *arguments, *overrides]
     subprocess.run(command, check=True, cwd=ROOT)
     lines = [json.loads(line) for line in (ROOT / workdir / "metrics.jsonl").read_text().splitlines()]
     held_out = {line["step"]: line for line in lines if "held_out/loss" in line}

@@ -17,6 +17,5 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 32
     config.task.model.update(num_layers=2, embed_dim=64, num_heads=2, context_length=128, gated=False, activation="gelu_tanh")
     config.task.model.mlp_dim = 0  # four times the width, so that a block has 12 width² parameters
-    config.optimizer.peak_lr = 6e-3
-    config.train.update(steps=1000, eval_every=100, eval_batches=40, sample_every=0, checkpoint_every=500)
+    config.train.update(steps=600, eval_every=60, eval_batches=40, sample_every=0, checkpoint_every=300)
     return config

@@ -100,8 +100,9 @@ class LanguageModel(TextSampling):
         return {"gpt": self.model.init(key, jnp.zeros((1, min(8, self.info.sequence_length)), jnp.int32))}
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
-        """Mean negative log-likelihood in nats over the unmasked targets."""
-        nats, correct, weight = self._sums(variables, batch, key, deterministic=self.model_config.dropout == 0.0)
+        """Mean negative log-likelihood in nats over the unmasked targets, with the penalty of `z_loss`."""
+        deterministic = self.model_config.dropout == 0.0
+        nats, correct, weight = self._sums(variables, batch, key, deterministic, self.config.z_loss)
         loss = nats / jnp.maximum(weight, 1.0)
         return loss, Aux(weight, {"accuracy": (correct, weight)})
 
@@ -116,7 +117,7 @@ class LanguageModel(TextSampling):
     def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
         return perplexity.summarize(metrics)
 
-    def _sums(self, variables, batch, key, *, deterministic):
+    def _sums(self, variables, batch, key, deterministic, z_loss=0.0):
         params = variables["gpt"]
         hidden, _ = self.model.apply(
             params,
@@ -129,7 +130,8 @@ class LanguageModel(TextSampling):
         )
         to_logits = lambda h: self.model.apply(params, h, method="logits")  # noqa: E731
         mask = batch["loss_mask"]
-        nats, correct = language_model_sums(hidden, batch["targets"], mask, to_logits, self._loss_chunk(batch["tokens"].shape))
+        chunk = self._loss_chunk(batch["tokens"].shape)
+        nats, correct = language_model_sums(hidden, batch["targets"], mask, to_logits, chunk, z_loss)
         return nats, correct, jnp.sum(mask.astype(jnp.float32))
 
     def _loss_chunk(self, shape: tuple[int, int]) -> int:

@@ -1,32 +1,39 @@
 """Losses that several objectives share."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-@jax.custom_vjp
-def token_cross_entropy(logits: Float[Array, "*tokens vocabulary"], targets: Int[Array, "*tokens"]) -> Float[Array, "*tokens"]:
-    """Negative log-likelihood of each target in nats, in float32.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def token_cross_entropy(
+    logits: Float[Array, "*tokens vocabulary"], targets: Int[Array, "*tokens"], z_loss: float = 0.0
+) -> Float[Array, "*tokens"]:
+    """Negative log-likelihood of each target in nats, in float32, plus `z_loss` times the squared logarithm of the normalizer,
+    which keeps it near 0 (Chowdhery et al., 2022, section 5).
 
     The backward pass keeps the logits and one normalizer a token: softmax minus one-hot is formed in one fused pass, where
     differentiating log-softmax would keep the probabilities as well.
     """
-    return _cross_entropy_forward(logits, targets)[0]
+    return _cross_entropy_forward(logits, targets, z_loss)[0]
 
 
-def _cross_entropy_forward(logits, targets):
+def _cross_entropy_forward(logits, targets, z_loss):
     logits32 = logits.astype(jnp.float32)
     normalizer = jax.nn.logsumexp(logits32, axis=-1)
     chosen = jnp.take_along_axis(logits32, targets[..., None], axis=-1)[..., 0]
-    return normalizer - chosen, (logits, normalizer, targets)
+    penalty = z_loss * normalizer**2 if z_loss else 0.0
+    return normalizer - chosen + penalty, (logits, normalizer, targets)
 
 
-def _cross_entropy_backward(residuals, gradient):
+def _cross_entropy_backward(z_loss, residuals, gradient):
     logits, normalizer, targets = residuals
     probabilities = jnp.exp(logits.astype(jnp.float32) - normalizer[..., None])
+    if z_loss:
+        probabilities *= 1 + 2 * z_loss * normalizer[..., None]
     one_hot = jnp.arange(logits.shape[-1]) == targets[..., None]
     return ((probabilities - one_hot) * gradient[..., None]).astype(logits.dtype), None
 
@@ -40,8 +47,9 @@ def language_model_sums(
     mask: Int[Array, "batch length"],
     to_logits: Callable[[Float[Array, "batch chunk features"]], Float[Array, "batch chunk vocabulary"]],
     chunk: int = 0,
+    z_loss: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Sums over the masked tokens of the negative log-likelihood (nats) and of correct argmax predictions.
+    """Sums over the masked tokens of the loss (nats; see `token_cross_entropy`) and of correct argmax predictions.
 
     With `chunk` > 0 the logits exist for `chunk` positions of each row at a time and are computed again in the backward
     pass, so that memory does not grow with length times vocabulary. `chunk` must divide the length.
@@ -49,7 +57,7 @@ def language_model_sums(
 
     def sums(hidden, targets, mask):
         logits = to_logits(hidden)
-        nats = token_cross_entropy(logits, targets)
+        nats = token_cross_entropy(logits, targets, z_loss)
         correct: Bool[Array, "batch chunk"] = jnp.argmax(jax.lax.stop_gradient(logits), axis=-1) == targets
         weights = mask.astype(jnp.float32)
         return jnp.sum(nats * weights), jnp.sum(correct * weights)

@@ -89,6 +89,16 @@ def test_a_batch_without_targets_has_loss_zero_and_no_weight(task, variables, ba
     assert (float(loss), float(aux.weight)) == (0.0, 0.0)
 
 
+def test_z_loss_is_trained_with_and_not_reported_on_held_out_text(task, variables, batch):
+    penalized = build({"z_loss": 0.1})
+    plain, more = (float(t.loss(variables, batch, jax.random.key(0))[0]) for t in (task, penalized))
+    logits = task.model.apply(variables["gpt"], batch["tokens"], segment_ids=batch["segment_ids"], positions=batch["positions"])
+    squares = np.asarray(jax.nn.logsumexp(logits, axis=-1), np.float64) ** 2
+    assert more - plain == pytest.approx(0.1 * (squares * batch["loss_mask"]).sum() / batch["loss_mask"].sum(), rel=1e-3)
+    held_out = (t.evaluate(variables, batch, jax.random.key(0))["loss"][0] for t in (task, penalized))
+    assert float(next(held_out)) == float(next(held_out))
+
+
 def test_dropout_draws_from_the_key_in_training_and_not_at_all_in_evaluation(batch):
     task = build(model={"dropout": 0.5})
     variables = nn.unbox(task.init(jax.random.key(0)))

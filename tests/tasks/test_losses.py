@@ -19,6 +19,21 @@ def drawn():
     return hidden, head, targets, mask
 
 
+@pytest.mark.parametrize("z_loss", [1e-4, 0.3])
+def test_z_loss_is_the_squared_log_normalizer(drawn, z_loss):
+    hidden, head, targets, _ = drawn
+    logits = 3 * (hidden @ head)
+
+    def formula(logits):
+        plain = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        return jnp.sum(plain + z_loss * jnp.log(jnp.exp(logits).sum(-1)) ** 2)
+
+    ours, gradient = jax.value_and_grad(lambda x: token_cross_entropy(x, targets, z_loss).sum())(logits)
+    theirs, expected = jax.value_and_grad(formula)(logits)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
 def test_value_and_gradient_are_those_of_log_softmax(drawn):
     hidden, head, targets, mask = drawn
 
