@@ -1,11 +1,17 @@
-"""Starts a sandboxed process and brings back what it reports."""
+"""Hands jobs to the sandbox's processes and brings back what they report."""
 
+import atexit
 import json
+import math
 import os
+import select
+import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,11 +20,11 @@ from typing import Any
 from genjax.errors import RunError
 from genjax.evaluation.code.inside.namespaces import FOLDER
 
-START = "import sys; sys.path.insert(0, {folder!r}); from inside import supervisor; del sys.path[0]; supervisor.main()"
+START = "import sys; sys.path.insert(0, {folder!r}); from inside import server; del sys.path[0]; server.main({control})"
 GRACE = 20.0  # seconds beyond the limit, for starting and clearing up on a busy machine
 LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
-# All of the environment that a program sees: hashing without a seed, so that a result can be repeated, and one thread for
-# libraries that would start one a core.
+# All of the environment that a program sees, with HOME and TMPDIR: hashing without a seed, so that a result can be repeated, and
+# one thread for libraries that would start one a core.
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
@@ -30,7 +36,7 @@ ENVIRONMENT = {
 
 
 def launch(plan: Mapping[str, bool], limits: Mapping[str, float], job: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs one job in a process of its own and removes everything that it leaves.
+    """Runs one job in processes of its own and removes everything that it leaves. Threads may call it at the same time.
 
     Args:
         plan: which layers confine it: `namespaces`, `user`, `landlock`, `seccomp`.
@@ -41,32 +47,98 @@ def launch(plan: Mapping[str, bool], limits: Mapping[str, float], job: Mapping[s
         The report of `inside/supervisor.py`.
 
     Raises:
-        RunError: the supervisor itself failed, which no program can bring about.
+        RunError: no report came, which no program can bring about.
     """
-    folder = tempfile.mkdtemp(prefix="genjax-sandbox-")
+    folder = tempfile.mkdtemp(prefix="genjax-")  # with the eight letters after it, also the processes' name
     try:
-        order = json.dumps({"plan": plan, "limits": limits, "folder": folder, **_places()}).encode()
-        content = len(order).to_bytes(4, "big") + order + json.dumps(job).encode()
         home = FOLDER if plan["namespaces"] else folder
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-S", "-u", "-c", START.format(folder=str(Path(__file__).parent)), folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        order = {"plan": plan, "limits": limits, "folder": folder, "environment": {"HOME": home, "TMPDIR": home}, **_places()}
+        content = json.dumps(order).encode()
+        content = len(content).to_bytes(4, "big") + content + json.dumps(job).encode()
+        return json.loads(_exchange(content, limits["timeout"] + GRACE))
+    except (OSError, ValueError) as error:
+        raise RunError(f"the sandbox did not report: {error}.") from error
+    finally:
+        _clear(folder)
+
+
+def _exchange(content: bytes, seconds: float) -> bytes:
+    """What a new supervisor answers. If the wait ends before, it sees its report unread and ends all that it started."""
+    end = time.monotonic() + seconds
+    (order, writing), (reading, report) = os.pipe(), os.pipe()
+    try:
+        try:
+            _server().send([order, report])
+        finally:
+            os.close(order)
+            os.close(report)
+        os.set_blocking(writing, False)
+        poll = select.poll()
+        poll.register(writing, select.POLLOUT)
+        poll.register(reading, select.POLLIN)
+        answer = b""
+        while left := max(0, math.ceil(1000 * (end - time.monotonic()))):
+            ready = dict(poll.poll(left))
+            if writing in ready:
+                try:
+                    content = content[os.write(writing, content[: 1 << 16]) :]
+                except BrokenPipeError:  # it was refused, and says so
+                    content = b""
+                if not content:
+                    poll.unregister(writing)
+                    os.close(writing)
+                    writing = -1
+            if reading in ready:
+                part = os.read(reading, 1 << 16)
+                if not part:
+                    return answer
+                answer += part
+        raise TimeoutError(f"nothing for {seconds:g} s")
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+
+
+class _Server:
+    """The process that supervisors are forked from; it ends when this one does."""
+
+    def __init__(self):
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        code = START.format(folder=str(Path(__file__).parent), control=theirs.fileno())
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-s", "-S", "-u", "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             cwd="/",
-            env=ENVIRONMENT | {"HOME": home, "TMPDIR": home},
+            env=ENVIRONMENT,
+            pass_fds=[theirs.fileno()],
             start_new_session=True,  # the terminal's Ctrl-C is for the caller, who ends this in turn
         )
-        try:
-            said, complaint = process.communicate(content, timeout=limits["timeout"] + GRACE)
-        finally:
-            process.kill()  # what is inside dies with it
-            process.wait()
-        return json.loads(said)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise RunError(f"the sandbox did not report: {error}") from error
-    finally:
-        remove_tree(folder)
+        theirs.close()
+        atexit.register(self.close)
+
+    def send(self, descriptors: list[int]) -> None:
+        socket.send_fds(self._control, [b"x"], descriptors)
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
+_servers: list[_Server] = []
+_starting = threading.Lock()
+
+
+def _server() -> _Server:
+    with _starting:
+        if not _servers or not _servers[-1].alive():
+            _servers[:] = [_Server()]
+        return _servers[-1]
 
 
 @cache
@@ -79,6 +151,15 @@ def _places() -> dict[str, list[str]]:
     links = {folder for folder in wanted if os.path.islink(folder)}
     below = {folder for folder in wanted if any(folder.startswith(other + "/") for other in wanted - links)}
     return {"visible": sorted(wanted - below), "path": path}
+
+
+def _clear(folder: str) -> None:
+    """Removes a job's folder; after an interruption its processes need a moment to be gone from it."""
+    for _ in range(40):
+        try:
+            return remove_tree(folder)
+        except OSError:
+            time.sleep(0.05)
 
 
 def remove_tree(folder: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from genjax.evaluation.code import isolation
+from genjax.evaluation.code import isolation, launch
 from genjax.evaluation.code.inside.filters import FULL_LANDLOCK, landlock_version
 from genjax.evaluation.code.inside.namespaces import spare_users
 from genjax.evaluation.code.isolation import Isolation
@@ -44,10 +44,17 @@ def traces(monkeypatch):
     """Programs run below a folder of this test's own; afterwards nothing may be there, and no process that was started for it."""
     folder = tempfile.mkdtemp(prefix="genjax-test-")
     os.chmod(folder, 0o755)
-    monkeypatch.setattr(tempfile, "tempdir", folder)
+    names, mkdtemp = set(), tempfile.mkdtemp
+
+    def make(**options):
+        made = mkdtemp(dir=folder, **options)
+        names.add(os.path.basename(made))
+        return made
+
+    monkeypatch.setattr(launch.tempfile, "mkdtemp", make)
     yield folder
     left = list(Path(folder).iterdir())
-    alive = [process for process in _processes_of(folder) if not _gone(process)]
+    alive = [process for process in _processes_of(names) if not _gone(process)]
     shutil.rmtree(folder)
     assert left == []
     assert alive == []
@@ -63,12 +70,12 @@ def gone():
     return _gone
 
 
-def _processes_of(folder: str) -> list[int]:
-    """Processes whose command line names the folder, which forks inherit."""
+def _processes_of(folders) -> list[int]:
+    """Processes that were started for a program, which its folder gives the name of."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if folder.encode() in (path / "cmdline").read_bytes():
+            if (path / "comm").read_text().strip() in folders:
                 found.append(int(path.name))
         except OSError:
             continue

@@ -4,6 +4,7 @@ Each is careful in itself, should a protection fail: forks are counted, victims 
 everyone unless the program runs as a user that nobody else is or sees nobody else.
 """
 
+import ast
 import os
 import socket
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from genjax.evaluation.code import isolation
 from genjax.evaluation.code.sandbox import Limits, run_program
 
+ISOLATION = isolation.probe()
 LIMITS = Limits(timeout=3, memory=256 << 20, processes=8, open_files=32, file_size=1 << 20, storage=4 << 20, output=1 << 20)
 SHORT = Limits(**{**vars(LIMITS), "timeout": 0.3})
 TEST = """
@@ -510,32 +513,51 @@ def answer(x):
     assert outcome.result.startswith("failed: AssertionError")
 
 
-def test_what_the_tests_lend_is_no_way_in(confined, traces):
+def test_what_the_tests_lend_is_no_way_in(apart, traces):
     source = """
+def ask(item, name):  # past what holds back an honest program
+    return item._peer.request("attribute", item, name)
 def answer(function, node):
-    found = []
-    for name in ("__globals__", "__code__", "__closure__", "__self__", "__class__", "__dict__", "gi_frame", "tb_frame"):
-        for item in (function, node, function.__call__, node.twice):
-            try: found.append(getattr(item, name))
+    for item in (function, node, node.twice):
+        for name in ("__globals__", "__code__", "__self__", "__func__", "__class__", "__dict__", "__init__", "_hidden"):
+            try: print("reached", name, ask(item, name))
             except AttributeError: pass
-    print(len([item for item in found if type(item) is type(node) and item not in (function, node)]))
+    for operation in ("run", "names", "import"):
+        try: print("reached", operation, node._peer.request(operation, ["EXPECTED"]))
+        except KeyError: pass
+    for number in (-1, 10**6, "0", None):
+        try: print("reached", number, node._peer.request("attribute", {"yours": number}, "value"))
+        except Exception: pass
     node.value = 99
-    try: node.twice.__func__
-    except AttributeError: print("closed")
     return function(3) + node.twice()
 """
     test = """
 EXPECTED = 7301
 class Node:
     value = 1
+    _hidden = 2
     def twice(self): return self.value * 2
 node = Node()
 assert answer(lambda n: n + EXPECTED, node) == EXPECTED + 3 + 198 and node.value == 99
 assert answer(lambda n: n, Node()) == 0
 """
-    outcome = attack(source, confined, test=test)
-    assert outcome.output.split() == ["0", "closed"] * 2
+    outcome = attack(source, apart, test=test)
+    assert outcome.output == ""
     assert "answer(lambda n: n, Node()) == 0" in outcome.result  # the honest part of it was answered
+
+
+def test_everything_in_sight_is_read_only(traces):
+    if not ISOLATION.namespaces:
+        pytest.skip("no mount namespaces")
+    source = """
+import os
+def answer(x):
+    seen = {"/", "/dev"} | {os.path.join(folder, name) for folder in ("/", "/usr") for name in os.listdir(folder)}
+    print([path for path in seen if os.path.isdir(path) and not os.statvfs(path).f_flag & os.ST_RDONLY])
+    return os.statvfs(os.path.dirname(os.__file__)).f_flag & os.ST_RDONLY
+"""
+    outcome = attack(source, ISOLATION)
+    assert set(ast.literal_eval(outcome.output)) == {"/sandbox", "/tmp"}
 
 
 def test_a_run_that_is_killed_leaves_no_program(apart, traces, processes_of, gone):
@@ -543,6 +565,7 @@ def test_a_run_that_is_killed_leaves_no_program(apart, traces, processes_of, gon
 import tempfile
 tempfile.tempdir = {traces!r}
 from genjax.evaluation.code.isolation import Isolation
+from genjax.evaluation.code import isolation
 from genjax.evaluation.code.sandbox import Limits, run_program
 source = "import os, time\\nos.fork()\\nprint(1)\\ntime.sleep(60)"
 run_program(source, Limits(timeout=60), test="pass", allow_execution=True, isolation=Isolation(**{apart.plan!r}))
@@ -550,7 +573,7 @@ run_program(source, Limits(timeout=60), test="pass", allow_execution=True, isola
     root = Path(__file__).parents[3]
     with subprocess.Popen([sys.executable, "-c", code], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}) as caller:
         for _ in range(400):
-            if len(processes := [p for p in processes_of(traces) if p != caller.pid]) >= 4:
+            if len(processes := processes_of(os.listdir(traces))) >= 4:
                 break
             time.sleep(0.05)
         assert len(processes) >= 4

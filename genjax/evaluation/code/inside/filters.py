@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import platform
 import struct
 from collections.abc import Iterable
 
@@ -68,9 +67,10 @@ def seccomp_program(shared: bool) -> bytes:
     Raises:
         OSError: an architecture whose numbers are not listed here.
     """
-    if platform.machine() not in ARCHITECTURES:
-        raise OSError(ENOSYS, f"seccomp: the numbers of system calls on {platform.machine()} are not known")
-    column, architecture = ARCHITECTURES[platform.machine()]
+    machine = os.uname().machine
+    if machine not in ARCHITECTURES:
+        raise OSError(ENOSYS, f"seccomp: the numbers of system calls on {machine} are not known")
+    column, architecture = ARCHITECTURES[machine]
     refuse = (RETURN, 0, 0, ERRNO | EPERM)
     program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, architecture), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
     if column == 0:

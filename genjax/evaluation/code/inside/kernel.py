@@ -2,11 +2,10 @@
 
 import ctypes
 import os
-import platform
 import struct
 
 # <linux/prctl.h>
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 15, 22, 36, 38
 # <linux/sched.h>
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWTIME = 0x10000000, 0x20000000, 0x40000000, 0x00000080
@@ -22,7 +21,7 @@ CAPABILITY_VERSION = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(name: str, *arguments) -> int:
+def call(name: str, *arguments: int | bytes | None) -> int:
     """The result of a function of the C library; integers, bytes and None as arguments."""
     function = getattr(_libc, name)
     function.restype = ctypes.c_long if name == "syscall" else ctypes.c_int
@@ -33,7 +32,7 @@ def call(name: str, *arguments) -> int:
     return result
 
 
-def prctl(option: int, value: int, *rest) -> None:
+def prctl(option: int, value: int | bytes, *rest: bytes) -> None:
     call("prctl", option, value, *(rest or (0,)), 0, 0)
 
 
@@ -54,7 +53,7 @@ def set_mount_attributes(target: str, attributes: int) -> None:
 def make_root(folder: str) -> None:
     """Makes a mount point the root of this mount namespace and forgets the old root."""
     os.chdir(folder)
-    call("syscall", PIVOT_ROOT[platform.machine()], b".", b".")
+    call("syscall", PIVOT_ROOT[os.uname().machine], b".", b".")
     call("umount2", b".", MNT_DETACH)
     os.chdir("/")
 

@@ -5,7 +5,6 @@ import math
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,17 +19,24 @@ def main() -> None:
 
     The report is a JSON object: `passed`, `reason`, `seconds`, `output`; or `refused`, a layer that this machine does not allow.
     """
-    length = int.from_bytes(_read_exactly(4), "big")
-    order = json.loads(_read_exactly(length))  # and not a byte more: the rest is the tester's
     try:
-        report = run(order)
-    except OSError as error:
-        report = {"refused": str(error)}
+        length = int.from_bytes(_read_exactly(4), "big")
+        report = run(json.loads(_read_exactly(length)))  # and not a byte more is read: the rest is the tester's
+    except Exception as error:
+        report = {"refused": str(error) or repr(error)}
     os.write(1, json.dumps(report).encode())
 
 
 def run(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Confines itself, starts tester and program, waits, and ends everything that they started.
+
+    Raises:
+        OSError: a layer of the plan that this machine refuses.
+    """
     plan, limits = order["plan"], order["limits"]
+    os.umask(0o022)
+    os.environ.update(order["environment"])
+    kernel.prctl(kernel.PR_SET_NAME, os.path.basename(order["folder"]).encode())
     if plan["namespaces"]:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # should the caller be killed, the kernel clears up
     with open("/proc/self/oom_score_adj", "w") as file:
@@ -46,6 +52,8 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         if users:
             os.chown(order["folder"], users[1], users[1])
+        else:  # the kernel will count what else this user runs
+            order = {**order, "limits": {**limits, "processes": limits["processes"] + _running(os.getuid())}}
     output, program_output = os.pipe()
     verdict, tester_verdict = os.pipe()
     start = time.monotonic()
@@ -140,11 +148,23 @@ def _children() -> list[int]:
     return found
 
 
+def _running(user: int) -> int:
+    """Processes and threads of a user."""
+    count = 0
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == user:
+                count += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:  # it has just ended
+            continue
+    return count
+
+
 def _read_exactly(length: int) -> bytes:
     content = b""
     while len(content) < length:
         part = os.read(0, length - len(content))
         if not part:
-            sys.exit("the order ended early")
+            raise OSError("the order ended early")
         content += part
     return content
