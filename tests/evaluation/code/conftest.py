@@ -1,5 +1,6 @@
 """Isolations to test under, and a place where whatever a program leaves behind would be seen."""
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from genjax.evaluation.code import isolation, launch
 from genjax.evaluation.code.inside.filters import FULL_LANDLOCK, landlock_version
 from genjax.evaluation.code.inside.namespaces import spare_users
 from genjax.evaluation.code.isolation import Isolation
+from genjax.evaluation.code.sandbox import Limits, run_program
 
 
 def isolations() -> dict[str, Isolation]:
@@ -37,6 +39,33 @@ def confined(request) -> Isolation:
 def apart(request) -> Isolation:
     """The first two: what decides a verdict is the same in the others."""
     return ISOLATIONS[request.param]
+
+
+LIMITS = Limits(timeout=3, memory=256 << 20, processes=8, open_files=32, file_size=1 << 20, storage=4 << 20, output=1 << 20)
+TEST = """
+import random
+for number in [3, 4, *(random.Random(7).randrange(10**9) for _ in range(3))]:
+    assert answer(number) == number * number + 7301
+"""
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Small ones, for programs that go to their limits."""
+    return LIMITS
+
+
+@pytest.fixture
+def attack():
+    """Runs a program that must not pass; what became of it."""
+
+    def run(source: str, isolation: Isolation, seconds: float = 3, test: str = TEST):
+        limits = dataclasses.replace(LIMITS, timeout=seconds)
+        outcome = run_program(source, limits, test=test, allow_execution=True, isolation=isolation)
+        assert not outcome.passed
+        return outcome
+
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Programs that attack the machine or the verdict. None harms anything, leaves anything, or passes.
+"""Programs that attack the machine. None harms anything, leaves anything running, or passes.
 
 Each is careful in itself, should a protection fail: forks are counted, victims are made for the purpose, and no signal is sent to
 everyone unless the program runs as a user that nobody else is or sees nobody else.
@@ -16,181 +16,11 @@ from pathlib import Path
 import pytest
 
 from genjax.evaluation.code import isolation
-from genjax.evaluation.code.sandbox import Limits, run_program
 
 ISOLATION = isolation.probe()
-LIMITS = Limits(timeout=3, memory=256 << 20, processes=8, open_files=32, file_size=1 << 20, storage=4 << 20, output=1 << 20)
-SHORT = Limits(**{**vars(LIMITS), "timeout": 0.3})
-TEST = """
-import random
-for number in [3, 4, *(random.Random(7).randrange(10**9) for _ in range(3))]:
-    assert answer(number) == number * number + 7301
-"""
 
 
-def attack(source, isolation, limits=LIMITS, test=TEST):
-    outcome = run_program(source, limits, test=test, allow_execution=True, isolation=isolation)
-    assert not outcome.passed
-    return outcome
-
-
-def test_the_answer_itself_passes(confined, traces):
-    source = "def answer(x):\n    return x * x + 7301"
-    assert run_program(source, LIMITS, test=TEST, allow_execution=True, isolation=confined).result == "passed"
-
-
-# What ends early, prints, patches or forges. Each must fail for a reason of its own, and soon.
-FORGERIES = {
-    "os._exit before the asserts": ("import os\nos._exit(0)", "the program ended itself (exit status 0)"),
-    "sys.exit before the asserts": ("import sys\nsys.exit(0)", "SystemExit"),
-    "os._exit in the function": ("import os\ndef answer(x): os._exit(0)", "the program ended itself (exit status 0)"),
-    "sys.exit in the function": ("import sys\ndef answer(x): sys.exit(0)", "SystemExit"),
-    "an assertion error that hides": (
-        "import builtins\nbuiltins.AssertionError = type('Quiet', (Exception,), {'__init__': lambda *a: None})\n"
-        "def answer(x): return 0",
-        "AssertionError",
-    ),
-    "builtins that agree": (
-        "import builtins, operator\n"
-        "builtins.all = builtins.any = builtins.isinstance = lambda *a, **k: True\n"
-        "operator.eq = lambda a, b: True\n"
-        "__builtins__['abs'] = lambda x: 0\n"
-        "def answer(x): return 0",
-        "",
-    ),
-    "modules replaced": (
-        "import sys, types\n"
-        "fake = types.ModuleType('random')\n"
-        "fake.Random = lambda seed: types.SimpleNamespace(randrange=lambda n: 0)\n"
-        "for name in list(sys.modules): sys.modules[name] = fake\n"
-        "def answer(x): return 0",
-        "AssertionError",
-    ),
-    "check redefined": ("def check(candidate): pass\ndef answer(x): return 0", "AssertionError"),
-    "an answer that equals everything": (
-        "class Liar:\n"
-        "    def __eq__(self, other): return True\n"
-        "    def __ne__(self, other): return False\n"
-        "    __hash__ = None\n"
-        "def answer(x): return Liar()",
-        "AssertionError",
-    ),
-    "a number that equals everything": (
-        "class Liar(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\ndef answer(x): return Liar(1)",
-        "AssertionError",
-    ),
-    "the marker printed": (
-        "import os, json\n"
-        "for fd in range(64):\n"
-        "    for text in ('passed', json.dumps({'passed': True, 'reason': ''})):\n"
-        "        try: os.write(fd, text.encode())\n"
-        "        except OSError: pass\n"
-        "os._exit(0)",
-        "",
-    ),
-    "answers sent before the questions": (
-        "import os, json\n"
-        "for fd in range(64):\n"
-        "    for value in (None, {'dict': [['answer', {'mine': 0}]]}, 7310, 7317, 0, 0, 0):\n"
-        "        text = json.dumps(['value', value, []]).encode()\n"
-        "        try: os.write(fd, len(text).to_bytes(4, 'big') + text)\n"
-        "        except OSError: pass\n"
-        "def answer(x): return 0",
-        "",
-    ),
-    "the wire patched": (
-        "import sys\n"
-        "wire = next(m for n, m in sys.modules.items() if n.endswith('wire'))\n"
-        "wire.Peer.encode = lambda self, value: {'yours': 0}\n"
-        "def answer(x): return 0",
-        "sent what cannot be read",
-    ),
-    "an exit handler": (
-        "import atexit, os\natexit.register(lambda: os._exit(0))\ndef answer(x): raise SystemExit(0)",
-        "SystemExit",
-    ),
-    "the tracer": (
-        "import sys\nsys.settrace(lambda *a: os._exit(0))\nsys.setprofile(lambda *a: None)\ndef answer(x): return 0",
-        "",
-    ),
-    "a function that is no function": ("answer = lambda *a: answer", "AssertionError"),
-    "a fork that answers twice": (
-        "import os\ndef answer(x):\n    os.fork()\n    return x * x + (7301 if x < 4 else 0)",
-        "",
-    ),
-    "an exception without end": (
-        "class Endless(Exception):\n    def __str__(self):\n        return str(self)\ndef answer(x): raise Endless()",
-        "Exception",
-    ),
-    "a huge answer": ("def answer(x): return 'x' * (70 << 20)", ""),
-    "a deep answer": ("def answer(x):\n    top = []\n    for _ in range(10**5): top = [top]\n    return top", "RecursionError"),
-    "an answer in itself": ("def answer(x):\n    top = []\n    top.append(top)\n    return top", "RecursionError"),
-    "files closed": ("import os\nos.closerange(0, 256)\ndef answer(x): return 0", ""),
-    "deep recursion": (
-        "import sys\nsys.setrecursionlimit(10**9)\ndef answer(x): return answer(x + 1) + 1",
-        "",
-    ),
-    "deep recursion in C": (
-        "import sys\nsys.setrecursionlimit(10**9)\n"
-        "def answer(x):\n    f = str\n    for _ in range(10**6): f = f.__call__\n    return f(x)",
-        "",
-    ),
-    "100 GB": ("def answer(x): return len(bytearray(100 << 30))", "MemoryError"),
-    "100 GB bit by bit": (
-        "kept = []\ndef answer(x):\n    for _ in range(10**4): kept.append(bytearray(10 << 20))\n    return len(kept)",
-        "MemoryError",
-    ),
-    "limits raised": (
-        "import resource\ndef answer(x): resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
-        "ValueError: not allowed to raise maximum limit",
-    ),
-    "an output flood": ("def answer(x):\n    while True: print('x' * 10_000)", "wrote more than 1048576 bytes of output"),
-    "an output flood past Python": (
-        "import os\ndef answer(x):\n    while True: os.write(2, b'x' * 65536)",
-        "wrote more than 1048576 bytes of output",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FORGERIES)
-def test_what_ends_early_or_forges_fails(name, apart, traces):
-    source, reason = FORGERIES[name]
-    outcome = attack(source, apart, SHORT if name in ("a fork that answers twice", "deep recursion") else LIMITS)
-    assert reason in outcome.result
-    assert len(outcome.output) <= 4096
-
-
-WAITING = {
-    "an endless loop": "def answer(x):\n    while True: pass",
-    "an endless loop that catches everything": (
-        "def answer(x):\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass"
-    ),
-    "signals ignored": (
-        "import signal\n"
-        "for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(number, signal.SIG_IGN)\n"
-        "def answer(x):\n    while True: pass"
-    ),
-    "stopping itself": "import os, signal\ndef answer(x):\n    while True: os.kill(os.getpid(), signal.SIGSTOP)",
-    "a sleep": "import time\ntime.sleep(60)",
-    "threads left running": (
-        "import threading\n"
-        "def spin():\n    while True: pass\n"
-        "for _ in range(4): threading.Thread(target=spin, daemon=False).start()\n"
-        "def answer(x): threading.Event().wait()"
-    ),
-    "waiting for an answer that it owes": "import sys\ndef answer(x): return sys.stdin.read() or answer(x)",
-}
-
-
-@pytest.mark.parametrize("name", WAITING)
-def test_what_does_not_end_is_ended(name, apart, traces):
-    outcome = attack(WAITING[name], apart, SHORT)
-    if name != "waiting for an answer that it owes":
-        assert outcome.result == "timed out"
-    assert outcome.seconds < 10
-
-
-def test_a_fork_bomb_is_counted_and_cleared_away(confined, traces):
+def test_a_fork_bomb_is_counted_and_cleared_away(confined, traces, attack, limits):
     source = """
 import os, time
 started = 0
@@ -206,10 +36,10 @@ print("started", started)
 def answer(x): return started
 """
     outcome = attack(source, confined)
-    assert 1 <= int(outcome.output.split()[1]) <= LIMITS.processes
+    assert 1 <= int(outcome.output.split()[1]) <= limits.processes
 
 
-def test_daemons_do_not_outlive_their_program(confined, traces):
+def test_daemons_do_not_outlive_their_program(confined, traces, attack):
     source = """
 import os, signal, time
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(number, signal.SIG_IGN)
@@ -227,7 +57,7 @@ def answer(x): return 0
     assert "AssertionError" in attack(source, confined).result
 
 
-def test_files_elsewhere_cannot_be_written_or_deleted(confined, traces):
+def test_files_elsewhere_cannot_be_written_or_deleted(confined, traces, attack):
     folder = Path(traces).parent / f"victim-{os.getpid()}-{os.urandom(4).hex()}"
     folder.mkdir(mode=0o755)
     victim = folder / "kept.txt"
@@ -267,7 +97,7 @@ def answer(x):
         folder.rmdir()
 
 
-def test_files_elsewhere_cannot_be_read(confined, traces):
+def test_files_elsewhere_cannot_be_read(confined, traces, attack):
     if not (confined.namespaces or confined.landlock):
         pytest.skip("another user alone may read what everyone may")
     secret = Path(traces).parent / f"secret-{os.getpid()}-{os.urandom(4).hex()}"
@@ -287,7 +117,7 @@ def answer(x):
         secret.unlink()
 
 
-def test_the_environment_of_the_caller_is_nowhere(confined, traces, monkeypatch):
+def test_the_environment_of_the_caller_is_nowhere(confined, traces, monkeypatch, attack):
     monkeypatch.setenv("GENJAX_TEST_SECRET", "hidden-7301")
     source = """
 import os, ctypes, glob
@@ -310,7 +140,7 @@ def answer(x): return 0
     assert "HOME" in output and "PATH'" not in output
 
 
-def test_no_socket_reaches_anyone(confined, traces):
+def test_no_socket_reaches_anyone(confined, traces, attack):
     heard = []
     server = socket.create_server(("127.0.0.1", 0))
     server.settimeout(5)
@@ -344,7 +174,7 @@ def answer(x):
     assert "PermissionError" in outcome.result
 
 
-def test_other_processes_cannot_be_signalled_or_read(confined, traces):
+def test_other_processes_cannot_be_signalled_or_read(confined, traces, attack):
     source = """
 import ctypes, os, signal
 libc = ctypes.CDLL(None, use_errno=True)
@@ -380,7 +210,7 @@ def answer(x):
     assert "AssertionError" in outcome.result or outcome.result == "timed out"
 
 
-def test_privileges_cannot_be_won_back(confined, traces):
+def test_privileges_cannot_be_won_back(confined, traces, attack):
     source = """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -406,7 +236,7 @@ def answer(x):
     assert outcome.output.split() == ["refused"] * 12
 
 
-def test_programs_of_the_machine_cannot_be_started(apart, traces):
+def test_programs_of_the_machine_cannot_be_started(apart, traces, attack):
     if not (apart.namespaces or apart.landlock):
         pytest.skip("another user alone may start what everyone may")
     source = """
@@ -420,7 +250,7 @@ def answer(x): return 0
     assert set(attack(source, apart).output.split()) <= {"FileNotFoundError", "PermissionError"}
 
 
-def test_the_disk_is_not_filled(confined, traces):
+def test_the_disk_is_not_filled(confined, traces, attack, limits):
     source = """
 import os
 total = 0
@@ -435,10 +265,10 @@ def answer(x): return 0
 """
     *errors, total = attack(source, confined).output.split()
     assert set(errors) <= {"27", "28"}  # file too large, no space left
-    assert int(total) <= (LIMITS.storage if confined.namespaces else 24 * LIMITS.file_size)
+    assert int(total) <= (limits.storage if confined.namespaces else 24 * limits.file_size)
 
 
-def test_traps_for_those_who_clear_up_catch_nobody(confined, traces):
+def test_traps_for_those_who_clear_up_catch_nobody(confined, traces, attack):
     victim = Path(traces).parent / f"kept-{os.getpid()}-{os.urandom(4).hex()}"
     victim.mkdir()
     (victim / "file").write_text("kept")
@@ -469,84 +299,7 @@ def answer(x): return 0
         victim.rmdir()
 
 
-def test_the_tests_are_not_to_be_found(confined, traces):
-    source = """
-import gc, os, re, sys
-MAGIC = "magic-" + "number"
-def search():
-    seen = set()
-    stack = list(gc.get_objects()) + [sys.modules]
-    frame = sys._getframe()
-    while frame:
-        stack += [frame.f_locals, frame.f_globals, frame.f_code.co_consts]
-        frame = frame.f_back
-    while stack:
-        item = stack.pop()
-        if id(item) in seen or len(seen) > 300_000: continue
-        seen.add(id(item))
-        if isinstance(item, str) and MAGIC in item and len(item) > len(MAGIC): return item
-        if isinstance(item, bytes) and MAGIC.encode() in item: return item.decode("latin-1")
-        stack += gc.get_referents(item)
-    for fd in range(3, 64):
-        try: os.fstat(fd)
-        except OSError: continue
-        print("open", fd)
-    try:
-        with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
-            for line in maps:
-                low, high, mode = re.match("([0-9a-f]+)-([0-9a-f]+) (\\\\S+)", line).groups()
-                if mode.startswith("rw"):
-                    memory.seek(int(low, 16))
-                    part = memory.read(int(high, 16) - int(low, 16))
-                    place = part.find(MAGIC.encode() + b" ")
-                    if place >= 0: return part[place : place + 40].decode("latin-1")
-    except OSError as error: print(type(error).__name__)
-    return ""
-def answer(x):
-    found = re.search(MAGIC + r" (\\d+)", search())
-    print("found" if found else "nothing")
-    return int(found.group(1)) if found else 0
-"""
-    test = 'HIDDEN = "magic-number 7301"\nassert answer(3) == 7301'
-    outcome = attack(source, confined, test=test)
-    assert "nothing" in outcome.output and outcome.output.count("open") <= 2 + 8
-    assert outcome.result.startswith("failed: AssertionError")
-
-
-def test_what_the_tests_lend_is_no_way_in(apart, traces):
-    source = """
-def ask(item, name):  # past what holds back an honest program
-    return item._peer.request("attribute", item, name)
-def answer(function, node):
-    for item in (function, node, node.twice):
-        for name in ("__globals__", "__code__", "__self__", "__func__", "__class__", "__dict__", "__init__", "_hidden"):
-            try: print("reached", name, ask(item, name))
-            except AttributeError: pass
-    for operation in ("run", "names", "import"):
-        try: print("reached", operation, node._peer.request(operation, ["EXPECTED"]))
-        except KeyError: pass
-    for number in (-1, 10**6, "0", None):
-        try: print("reached", number, node._peer.request("attribute", {"yours": number}, "value"))
-        except Exception: pass
-    node.value = 99
-    return function(3) + node.twice()
-"""
-    test = """
-EXPECTED = 7301
-class Node:
-    value = 1
-    _hidden = 2
-    def twice(self): return self.value * 2
-node = Node()
-assert answer(lambda n: n + EXPECTED, node) == EXPECTED + 3 + 198 and node.value == 99
-assert answer(lambda n: n, Node()) == 0
-"""
-    outcome = attack(source, apart, test=test)
-    assert outcome.output == ""
-    assert "answer(lambda n: n, Node()) == 0" in outcome.result  # the honest part of it was answered
-
-
-def test_everything_in_sight_is_read_only(traces):
+def test_everything_in_sight_is_read_only(traces, attack):
     if not ISOLATION.namespaces:
         pytest.skip("no mount namespaces")
     source = """
