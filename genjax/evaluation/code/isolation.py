@@ -31,6 +31,7 @@ class Isolation:
         user: a user id that nobody else has; only root can give one.
         landlock: a filter of paths.
         seccomp: a filter of system calls.
+        bounded: whether the kernel counts the processes of whom programs run as; it does not count root's.
         refused: what the kernel said to each layer that it does not give.
     """
 
@@ -38,6 +39,7 @@ class Isolation:
     user: bool = False
     landlock: bool = False
     seccomp: bool = False
+    bounded: bool = True
     refused: tuple[str, ...] = ()
 
     @property
@@ -52,6 +54,7 @@ class Isolation:
             "no change to files outside its folder": self.namespaces or self.user or self.landlock,
             "no access to other processes": self.namespaces or self.user or (self.landlock and self.seccomp),
             "nothing left running": self.namespaces or self.user or self.seccomp,
+            "a limit on processes": self.bounded,
         }
         return tuple(need for need, provided in needs.items() if not provided)
 
@@ -86,14 +89,14 @@ def probe() -> Isolation:
     """
     if sys.platform != "linux":
         raise RunError(f"programs are confined by means of Linux, and this is {sys.platform}; use a Linux machine or container.")
-    user = spare_users() is not None
-    refused = []
+    user, root = spare_users() is not None, os.geteuid() == 0
+    refused: list[str] = []
     for seccomp in (True, False):
-        confined = Isolation(namespaces=True, user=user, seccomp=seccomp)
+        confined = Isolation(namespaces=True, user=user, seccomp=seccomp, bounded=user or not root)
         refusal = _try(confined)
         if not refusal:
             return dataclasses.replace(confined, refused=tuple(refused))
-        refused.append(refusal)
+        refused += [refusal] if refusal not in refused else []
     found = Isolation()
     for layer in ("user", "landlock", "seccomp"):
         if layer == "user" and not user:
@@ -102,13 +105,13 @@ def probe() -> Isolation:
         refusal = _try(wider)
         found = found if refusal else wider
         refused += [refusal] if refusal and refusal not in refused else []
-    if not found.user and os.geteuid() == 0:
+    if root and not found.user and not (found.landlock and found.seccomp):
         raise RunError(
             f"programs would run as root, unconfined (refused: {'; '.join(refused)}); run as another user or allow setuid."
         )
     if found == Isolation() and (refusal := _try(found)):
         raise RunError(f"no program can be run here: {refusal}.")
-    return dataclasses.replace(found, refused=tuple(refused))
+    return dataclasses.replace(found, bounded=found.user or not root, refused=tuple(refused))
 
 
 def _try(isolation: Isolation) -> str:
@@ -120,7 +123,8 @@ def _try(isolation: Isolation) -> str:
 def describe_isolation(isolation: Isolation | None = None) -> str:
     """One sentence that says what is and what is not kept apart here."""
     isolation = isolation or probe()
-    limits = "with limits on time, memory, processes, files and output, and is killed with all that it started"
+    processes = "processes, " if isolation.bounded else ""
+    limits = f"with limits on time, memory, {processes}files and output, and is killed with all that it started"
     if isolation.namespaces:
         return (
             "Each program runs in user, process, network, mount, IPC and host-name namespaces of its own, "

@@ -21,7 +21,7 @@ def isolations() -> dict[str, Isolation]:
     found = {"strongest": isolation.probe()}
     user, landlock = spare_users() is not None, landlock_version() >= FULL_LANDLOCK
     if landlock:
-        found["no namespaces"] = Isolation(user=user, landlock=True, seccomp=True)
+        found["no namespaces"] = Isolation(user=user, landlock=True, seccomp=True, bounded=user or os.geteuid() != 0)
     if user:
         found["another user only"] = Isolation(user=True, seccomp=True)
     return found

@@ -157,7 +157,7 @@ WAITING = {
 @pytest.mark.parametrize("name", WAITING)
 def test_what_does_not_end_is_ended(name, apart, traces, attack):
     outcome = attack(WAITING[name], apart, seconds=0.3)
-    if name != "waiting for an answer that it owes":
+    if name not in ("waiting for an answer that it owes", "stopping itself"):  # which some may not do
         assert outcome.result == "timed out"
     assert outcome.seconds < 10
 

@@ -36,7 +36,7 @@ print("started", started)
 def answer(x): return started
 """
     outcome = attack(source, confined)
-    assert 1 <= int(outcome.output.split()[1]) <= limits.processes
+    assert 1 <= int(outcome.output.split()[1]) <= (limits.processes if confined.bounded else 40)
 
 
 def test_daemons_do_not_outlive_their_program(confined, traces, attack):
@@ -218,7 +218,7 @@ def attempt(what):
     try: print("done" if what() in (None, 0) else "refused", end=" ")
     except OSError: print("refused", end=" ")
 def answer(x):
-    attempt(lambda: os.setuid(0))
+    attempt(lambda: os.setuid(0 if os.getuid() else 1))
     attempt(lambda: os.setgroups([0]))
     attempt(lambda: os.chroot("."))
     attempt(lambda: libc.unshare(0x10000000))

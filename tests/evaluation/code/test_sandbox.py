@@ -200,6 +200,8 @@ def test_a_machine_that_cannot_isolate_is_refused_unless_forced(monkeypatch):
 )  # fmt: skip
 def test_what_is_required_of_the_layers(layers, missing):
     assert len(Isolation(**dict.fromkeys(layers, True)).missing) == missing
+    root = Isolation(**dict.fromkeys(layers, True), bounded=False)
+    assert root.missing == (*Isolation(**dict.fromkeys(layers, True)).missing, "a limit on processes")
 
 
 def test_the_description_is_a_sentence_that_names_what_is_shared():

@@ -28,8 +28,15 @@ def call(name: str, *arguments: int | bytes | None) -> int:
     result = function(*[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number), name)
     return result
+
+
+def explain(error: BaseException) -> str:
+    """What a call said, without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or repr(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def prctl(option: int, value: int | bytes, *rest: bytes) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from . import confinement, wire
+from . import confinement, kernel, wire
 
 
 def main(order: Mapping[str, Any], user: int | None, reading: int, writing: int, output: int) -> NoReturn:
@@ -27,7 +27,7 @@ def main(order: Mapping[str, Any], user: int | None, reading: int, writing: int,
     try:
         confinement.confine(order, user, hidden=False)
     except OSError as error:
-        peer.send(["refused", str(error)])
+        peer.send(["refused", kernel.explain(error)])
         os._exit(1)
     sys.argv[:] = [""]
     peer.send(["ready"])

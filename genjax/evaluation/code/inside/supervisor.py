@@ -23,7 +23,7 @@ def main() -> None:
         length = int.from_bytes(_read_exactly(4), "big")
         report = run(json.loads(_read_exactly(length)))  # and not a byte more is read: the rest is the tester's
     except Exception as error:
-        report = {"refused": str(error) or repr(error)}
+        report = {"refused": kernel.explain(error)}
     os.write(1, json.dumps(report).encode())
 
 
@@ -62,14 +62,14 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
         tester.main(order, users, tester_verdict, program_output)
     for descriptor in (program_output, tester_verdict, 0):
         os.close(descriptor)
-    report = _watch(verdict, output, start, limits)
-    report["seconds"] = time.monotonic() - start
-    if plan["namespaces"]:
-        os.kill(process, signal.SIGKILL)  # with the first of a process namespace the kernel ends them all
-        os.waitpid(process, 0)
-    else:
-        _end_all(process, users)
-    return report
+    try:
+        return {**_watch(verdict, output, start, limits), "seconds": time.monotonic() - start}
+    finally:
+        if plan["namespaces"]:
+            os.kill(process, signal.SIGKILL)  # with the first of a process namespace the kernel ends them all
+            os.waitpid(process, 0)
+        else:
+            _end_all(process, users)
 
 
 def _watch(verdict: int, output: int, start: float, limits: Mapping[str, Any]) -> dict[str, Any]:

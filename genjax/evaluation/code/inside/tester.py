@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from . import confinement, solution, wire
+from . import confinement, kernel, solution, wire
 
 TEST = "<test>"
 LONGEST_REASON = 1000  # characters
@@ -46,7 +46,7 @@ def main(order: Mapping[str, Any], users: tuple[int, int] | None, verdict: int, 
             conclude(refused=str(ready[1]))
         job = json.loads(_read_all(0))
     except (OSError, MemoryError) as error:
-        conclude(refused=str(error))
+        conclude(refused=kernel.explain(error))
     try:
         _run(job, peer)
     except BaseException as error:  # tests and program may raise anything
