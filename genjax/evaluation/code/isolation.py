@@ -132,7 +132,7 @@ def describe_isolation(isolation: Isolation | None = None) -> str:
             f"{'without dangerous system calls, ' if isolation.seccomp else ''}{limits}: it sees a read-only Python, an empty "
             "temporary folder in memory, no network and no other process; not kept apart are the kernel and the machine's speed."
         )
-    apart, shared = [], ["the kernel", "the machine's speed", "the space on its disk"]
+    apart, shared = [], ["the kernel", "the machine's speed"]
     (apart if isolation.seccomp else shared).append("the network")
     if isolation.landlock:
         apart.append("every file but a read-only Python and its own folder")

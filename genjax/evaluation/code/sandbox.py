@@ -24,7 +24,7 @@ class Limits:
         processes: processes and threads at once.
         open_files: open files of each process.
         file_size: bytes of each file.
-        storage: bytes of all its files together (where there are mount namespaces).
+        storage: bytes of all files in its folder.
         output: bytes that it may write to standard output and standard error.
     """
 

@@ -99,8 +99,9 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_honest_programs_pass(name, apart, traces):
+def test_honest_programs_pass(name, apart, traces, tmp_path, monkeypatch):
     source, test = HONEST[name]
+    monkeypatch.chdir(tmp_path)
     exec(compile(f"{source}\n{test}", name, "exec"), {})  # in one process
     exports = ("sum",) if "Python has" in name else None
     outcome = run_program(source, test=test, exports=exports, allow_execution=True, isolation=apart)
@@ -108,8 +109,9 @@ def test_honest_programs_pass(name, apart, traces):
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_tests_that_fail_in_one_process_fail_here(name, traces):
+def test_tests_that_fail_in_one_process_fail_here(name, traces, tmp_path, monkeypatch):
     source, test = HONEST[name]
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError):
         exec(f"{source}\n{test}\nassert not 'this line'", {})
     exports = ("sum",) if "Python has" in name else None

@@ -12,6 +12,7 @@ from typing import Any
 from . import kernel, namespaces, tester
 
 KEPT_OUTPUT = 4096  # bytes of what a program wrote, for its report
+BETWEEN_LOOKS = 0.05  # seconds between two looks at a folder that no file system of its own confines
 
 
 def main() -> None:
@@ -63,7 +64,8 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
     for descriptor in (program_output, tester_verdict, 0):
         os.close(descriptor)
     try:
-        return {**_watch(verdict, output, start, limits), "seconds": time.monotonic() - start}
+        folder = None if plan["namespaces"] else order["folder"]  # there, the folder's own file system has a size
+        return {**_watch(verdict, output, start, limits, folder), "seconds": time.monotonic() - start}
     finally:
         if plan["namespaces"]:
             os.kill(process, signal.SIGKILL)  # with the first of a process namespace the kernel ends them all
@@ -72,8 +74,8 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
             _end_all(process, users)
 
 
-def _watch(verdict: int, output: int, start: float, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """Waits for the verdict, for the end of the time, for more output than is allowed, or for the end of the caller."""
+def _watch(verdict: int, output: int, start: float, limits: Mapping[str, Any], folder: str | None) -> dict[str, Any]:
+    """Waits for the verdict, for the end of the time, for more output or files than are allowed, or for the end of the caller."""
     said, kept, written = b"", b"", 0
     poll = select.poll()
     poll.register(verdict, select.POLLIN)
@@ -84,7 +86,9 @@ def _watch(verdict: int, output: int, start: float, limits: Mapping[str, Any]) -
         return {"passed": False, "reason": reason, "output": kept.decode("utf-8", "replace")}
 
     while (left := start + limits["timeout"] - time.monotonic()) > 0:
-        ready = dict(poll.poll(math.ceil(left * 1000)))
+        ready = dict(poll.poll(math.ceil(1000 * (min(left, BETWEEN_LOOKS) if folder else left))))
+        if folder and _size(folder) > limits["storage"]:
+            return failure(f"wrote files of more than {limits['storage']} bytes")
         if 1 in ready:
             return failure("the caller has gone")
         if output in ready:
@@ -146,6 +150,24 @@ def _children() -> list[int]:
             if parent == os.getpid():
                 found.append(int(name))
     return found
+
+
+def _size(folder: str) -> float:
+    """Bytes below a folder; infinity for one that nobody needs, with too many files or too deep."""
+    size, count = 0, 0
+    try:
+        for _, folders, files, descriptor in os.fwalk(folder):
+            for name in (*folders, *files):
+                try:
+                    size += 512 * os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks
+                except FileNotFoundError:  # the program is at work on it
+                    continue
+            count += len(folders) + len(files)
+            if count > namespaces.NODES:
+                return math.inf
+    except (OSError, RecursionError):
+        return math.inf
+    return size
 
 
 def _running(user: int) -> int:
