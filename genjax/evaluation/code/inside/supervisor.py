@@ -165,6 +165,8 @@ def _size(folder: str) -> float:
             count += len(folders) + len(files)
             if count > namespaces.NODES:
                 return math.inf
+    except FileNotFoundError:
+        return size
     except (OSError, RecursionError):
         return math.inf
     return size
