@@ -55,7 +55,8 @@ def load(
             device.
         dtype: of the parameters, one of `DTYPES`; None keeps that of the file.
         scan_layers: whether layers are stacked along a leading axis; None takes it from `config`.
-        config: what the folder must fit, in meaning (heads, positions, norms) and in shapes; None reads it from the folder.
+        config: what the folder must fit, in meaning (heads, positions, norms) and in shapes; None reads it from the folder. Its
+            vocabulary may be larger (sentinels, padding): the new tokens begin as the mean of the old ones (Hewitt, 2021).
 
     Raises:
         CheckpointError: the folder cannot be read, or its tensors do not fit the config (every one that does not is listed).
@@ -70,7 +71,12 @@ def load(
         config = dataclasses.replace(config, scan_layers=scan_layers)
     shapes = family.shapes(config)
     tensors = safetensors_io.open_folder(folder)
-    arrays = names.to_ours(family.table(config), tensors, shapes, str(folder))
+    theirs = family.shapes(dataclasses.replace(config, vocab_size=min(config.vocab_size, found.vocab_size)))
+    arrays = names.to_ours(family.table(config), tensors, theirs, str(folder))
+    for path, array in arrays.items():
+        for axis, size in enumerate(shapes[path]):
+            if size > array.shape[axis]:
+                arrays[path] = lazy.grow(array, axis, size)
     targets = _targets(shardings, shapes)
     return unflatten_dict({path: place(array, targets[path], dtype) for path, array in arrays.items()}, sep="/")
 

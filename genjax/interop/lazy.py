@@ -4,6 +4,7 @@ Weights move between a file and the devices as lazy arrays. Transposing, splitti
 the source a later `read` asks for, so a device's slice of a parameter costs the host no more than that slice.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -145,6 +146,28 @@ def concatenate(sources: Sequence[LazyArray], axis: int) -> LazyArray:
         return np.concatenate(pieces, axis)
 
     return LazyArray((*sources[0].shape[:axis], int(starts[-1]), *sources[0].shape[axis + 1 :]), sources[0].dtype, read)
+
+
+def grow(source: LazyArray, axis: int, size: int, piece_bytes: int = 1 << 26) -> LazyArray:
+    """`axis` becomes `size` long; its new entries are all the mean of those that were there (read once, in pieces)."""
+    length = source.shape[axis]
+
+    @functools.cache
+    def mean() -> np.ndarray:
+        total = np.zeros([1 if i == axis else n for i, n in enumerate(source.shape)])
+        step = max(1, piece_bytes // max(1, total.nbytes))
+        for start in range(0, length, step):
+            index = list(whole(source.shape))
+            index[axis] = slice(start, min(start + step, length))
+            total += source.read(tuple(index)).sum(axis, keepdims=True, dtype=np.float64)
+        return (total / length).astype(source.dtype)
+
+    def read(index: Index) -> np.ndarray:
+        asked = tuple(slice(0, 1) if i == axis else s for i, s in enumerate(index))
+        return np.repeat(mean()[asked], index[axis].stop - index[axis].start, axis)
+
+    shape = tuple(size - length if i == axis else n for i, n in enumerate(source.shape))
+    return concatenate([source, LazyArray(shape, source.dtype, read)], axis)
 
 
 def stack(sources: Sequence[LazyArray]) -> LazyArray:

@@ -134,6 +134,25 @@ def test_a_folder_whose_tensors_mean_something_else_is_refused(params, tmp_path,
         huggingface.load(tmp_path / "w", config=dataclasses.replace(CONFIG, **changes))
 
 
+@pytest.mark.parametrize("tie_embeddings", [False, True])
+def test_a_larger_vocabulary_begins_as_the_mean_of_the_old(tmp_path, tie_embeddings):
+    """Sentinels for a checkpoint that has none: everything else stays bit for bit."""
+    config = dataclasses.replace(CONFIG, tie_embeddings=tie_embeddings)
+    old = nn.unbox(GPT(config).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32)))["params"]
+    huggingface.save(tmp_path / "w", old, config)
+    new = huggingface.load(tmp_path / "w", config=dataclasses.replace(config, vocab_size=16))
+    tables = [("token_embed", "embedding", 0)] + ([] if tie_embeddings else [("head", "kernel", 1)])
+    for module, name, axis in tables:
+        before, after = np.asarray(old[module][name]), np.asarray(new[module].pop(name))
+        np.testing.assert_array_equal(np.take(after, range(11), axis), before)
+        expected = np.broadcast_to(before.mean(axis, keepdims=True), np.take(after, range(11, 16), axis).shape)
+        np.testing.assert_allclose(np.take(after, range(11, 16), axis), expected, rtol=1e-5, atol=1e-7)
+        del old[module][name]
+    assert_same(new, old)
+    with pytest.raises(CheckpointError, match="wrong shape: model.embed_tokens.weight"):
+        huggingface.load(tmp_path / "w", config=dataclasses.replace(config, vocab_size=10))
+
+
 def test_what_is_free_to_choose_may_differ(params, tmp_path):
     huggingface.save(tmp_path / "w", params, CONFIG)
     free = dataclasses.replace(CONFIG, context_length=16, dropout=0.1, dtype="bfloat16", remat="full", attention="xla")

@@ -21,6 +21,7 @@ OPERATIONS = {
     "merge first": (lambda a: lazy.merge_axes(a, 0, 2), X.reshape(24, 5)),
     "part": (lambda a: lazy.part(a, 1, 4, 6), X[:, 4:10]),
     "concatenate": (lambda a: lazy.concatenate([a, a, lazy.part(a, 1, 2, 3)], 1), np.concatenate([X, X, X[:, 2:5]], 1)),
+    "grow": (lambda a: lazy.grow(a, 1, 15, 16), np.concatenate([X, X.mean(1, keepdims=True).repeat(3, 1)], 1)),
     "stack": (lambda a: lazy.stack([a, a, a]), np.stack([X, X, X])),
     "take": (lambda a: lazy.take(a, 1), X[1]),
     "cast": (lambda a: lazy.cast(a, "bfloat16"), X.astype(ml_dtypes.bfloat16)),
