@@ -14,12 +14,13 @@ from genjax.config import choose
 from genjax.layers.linear import Initializer, Projection
 from genjax.parallel.rules import constrain
 
-Activation = Literal["gelu_tanh", "gelu", "relu", "silu"]
+Activation = Literal["gelu_tanh", "gelu", "quick_gelu", "relu", "silu"]
 
 ACTIVATIONS: MappingProxyType[str, Callable[[Array], Array]] = MappingProxyType(
     {
         "gelu_tanh": partial(jax.nn.gelu, approximate=True),  # GPT-2
         "gelu": partial(jax.nn.gelu, approximate=False),  # erf: BERT, ViT
+        "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # OpenAI's CLIP
         "relu": jax.nn.relu,
         "silu": jax.nn.silu,
     }

@@ -19,6 +19,7 @@ class MultiHeadAttention(nn.Module):
         num_heads, num_kv_heads, head_dim: query heads, key and value heads, width of a head.
         causal, sliding_window, scale: see `genjax.layers.attention.attention`.
         use_bias: biases on all four projections.
+        key_bias: whether, then, the key's has one (a key's bias changes no softmax; Whisper leaves it out).
         implementation: the attention kernel.
         kernel_init: initializer of query, key and value.
         out_init: initializer of out, which writes into the residual stream.
@@ -32,6 +33,7 @@ class MultiHeadAttention(nn.Module):
     sliding_window: int = 0
     scale: float | None = None
     use_bias: bool = True
+    key_bias: bool = True
     implementation: Implementation = "auto"
     kernel_init: Initializer = nn.initializers.normal(0.02)
     out_init: Initializer = nn.initializers.normal(0.02)
@@ -66,7 +68,7 @@ class MultiHeadAttention(nn.Module):
             projection = Projection(
                 (heads, self.head_dim),
                 ("embed", axis, "head_dim"),
-                use_bias=self.use_bias,
+                use_bias=self.use_bias and (self.key_bias or name != "key"),
                 kernel_init=self.kernel_init,
                 dtype=self.dtype,
                 name=name,

@@ -53,6 +53,8 @@ class BlockConfig:
         norm_position: "pre" normalizes what a sublayer reads, "post" the sum it leaves (Vaswani et al., 2017).
         activation, gated: the MLP's.
         use_bias: biases on projections and in LayerNorm.
+        key_bias: whether, then, the key's projection has one.
+        attention_scale: what inner products are multiplied by; None for head_dim ** -0.5 (T5: 1.0).
         dropout: share of each sublayer's output that is dropped while training.
         dtype: the computation's dtype.
         attention: the attention kernel.
@@ -72,6 +74,8 @@ class BlockConfig:
     activation: Activation = "gelu_tanh"
     gated: bool = False
     use_bias: bool = True
+    key_bias: bool = True
+    attention_scale: float | None = None
     dropout: float = 0.0
     dtype: str = "float32"
     attention: Implementation = "auto"
@@ -127,7 +131,9 @@ class Block(nn.Module):
             head_dim=c.head_dim,
             causal=c.causal,
             sliding_window=c.sliding_window,
+            scale=c.attention_scale,
             use_bias=c.use_bias,
+            key_bias=c.key_bias,
             implementation=c.attention,
             kernel_init=kernel_init,
             out_init=out_init,
