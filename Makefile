@@ -1,5 +1,6 @@
 # make demo   install, train a small GPT on real text for a few minutes, print what it writes
 # make test   install what the tests need, check style, run the tests
+SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ DEMO := runs/demo
 
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/gpt/gpt_tiny.py --workdir=$(DEMO)
-	$(BIN)/python sample.py --workdir=$(DEMO) --prompt="def " --max_new_tokens=200 --temperature=0.8
+	$(BIN)/python sample.py --workdir=$(DEMO) --prompt=$$'import os\n\n\ndef' --max_new_tokens=200 --temperature=0.8
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal

@@ -27,7 +27,7 @@ def get_config():
                     "mlp_dim": 512,
                     "use_bias": False,
                 },
-                "prompts": ("def ", "import ", "class "),
+                "prompts": ("import os\n\n\ndef", "import", "class"),
                 "sample_tokens": 96,
             },
             "data": {

@@ -1,7 +1,7 @@
-"""A small GPT over bytes, on the running Python's own standard library: the demo.
+"""A small GPT on the running Python's own standard library: the demo.
 
     python train.py --config=configs/gpt/gpt_tiny.py --workdir=runs/demo
-    python sample.py --workdir=runs/demo --prompt="def "
+    python sample.py --workdir=runs/demo --prompt=$'import os\\n\\n\\ndef'
 
 Hardware: two CPU cores, a few minutes.
 """
@@ -27,7 +27,7 @@ def get_config():
                     "mlp_dim": 352,
                     "use_bias": False,
                 },
-                "prompts": ("def ", "import ", "class "),
+                "prompts": ("import os\n\n\ndef", "import", "class"),
                 "sample_tokens": 96,
             },
             "data": {
