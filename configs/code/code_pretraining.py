@@ -18,7 +18,11 @@ def recipe(
     return ConfigDict(
         {
             "seed": 0,
-            "task": {"name": "code_model", "model": {"size": size} | network | model, "prompts": ("import os\n\n\ndef", "import", "class")},
+            "task": {
+                "name": "code_model",
+                "model": {"size": size} | network | model,
+                "prompts": ("import os\n\n\ndef", "import", "class"),
+            },
             "data": {
                 "name": "code",
                 "source": "files",
