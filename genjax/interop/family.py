@@ -13,13 +13,16 @@ class Family:
 
     Attributes:
         name: the `model_type`.
-        architecture: the transformers class that reads what we write.
+        architecture: the transformers class that reads what we write; `to_json` may name another in "architectures".
         from_json: (content of config.json, file name for messages) -> our config; CheckpointError names what is unsupported.
-        to_json: our config -> the keys of config.json that describe the network.
+        to_json: our config -> the keys of config.json that describe the network. They win over what `save` writes there itself
+            (the ids of specials).
         misfits: our config -> phrases that say why this family cannot express it; empty when it can.
         table: our config -> the names of its tensors.
         shapes: our config -> {path: shape} of its parameters.
         disagreements: (a checkpoint's config, the config to run it) -> phrases for settings that change what its tensors mean.
+        config_type: the dataclass of our config. It may hold others (two towers); `vocab_size` and `scan_layers`, wherever
+            they stand in it, are the fields that loading may choose.
     """
 
     name: str
@@ -30,3 +33,4 @@ class Family:
     table: Callable[[Any], Table]
     shapes: Callable[[Any], dict[str, tuple[int, ...]]]
     disagreements: Callable[[Any, Any], list[str]]
+    config_type: type

@@ -140,4 +140,4 @@ def table(config: GPTConfig) -> Table:
     )
 
 
-FAMILY = Family("gpt2", "GPT2LMHeadModel", from_json, to_json, unexpressible, table, gpt.shapes, gpt.disagreements)
+FAMILY = Family("gpt2", "GPT2LMHeadModel", from_json, to_json, unexpressible, table, gpt.shapes, gpt.disagreements, GPTConfig)

@@ -13,15 +13,21 @@ from genjax.errors import CheckpointError
 from genjax.interop import folders, gpt2, lazy, llama, names, safetensors_io
 from genjax.interop.family import Family
 from genjax.interop.place import place
-from genjax.models.gpt import GPTConfig
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (gpt2.FAMILY, llama.FAMILY)}
+# By `model_type`. Where several can express a config, the first writes it.
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        gpt2.FAMILY,
+        llama.FAMILY,
+    )
+}
 DTYPES = ("float32", "bfloat16", "float16")
-TOKENIZER_FILES = ("*tokenizer*", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+TOKENIZER_FILES = ("*tokenizer*", "vocab.json", "merges.txt", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
 
 
-def read_config(folder: str | Path) -> tuple[str, GPTConfig]:
-    """(family, our config) of a folder. Compute dtype, layer scanning, remat and attention are ours to choose: defaults.
+def read_config(folder: str | Path) -> tuple[str, Any]:
+    """(`model_type`, our config) of a folder. Compute dtype, layer scanning, remat and attention are ours to choose: defaults.
 
     Raises:
         CheckpointError: no folder, no readable config.json, a family that is not known, or settings that are not supported.
@@ -42,9 +48,10 @@ def load(
     shardings: Any = None,
     dtype: str | None = None,
     scan_layers: bool | None = None,
-    config: GPTConfig | None = None,
+    config: Any = None,
 ) -> dict[str, Any]:
-    """Reads a folder's parameters onto the devices, slice by slice: `GPT(config).apply({"params": result}, tokens)`.
+    """Reads a folder's parameters onto the devices, slice by slice: `GPT(config).apply({"params": result}, tokens)`, or another
+    model of the config's type.
 
     The host never holds more than one device's slice of one parameter. In a job of several processes each reads what its own
     devices need.
@@ -64,14 +71,18 @@ def load(
     _check_dtype(dtype)
     kind, found = read_config(folder)
     family = FAMILIES[kind]
-    config = config or found
+    config = found if config is None else config
+    if not isinstance(config, family.config_type):
+        raise CheckpointError(
+            f"{folder} holds a {kind}, which {family.config_type.__name__} describes, but a {type(config).__name__} was given."
+        )
     if phrases := family.disagreements(found, config):
         raise CheckpointError(f"{folder} is another model: {', '.join(phrases)}.")
     if scan_layers is not None:
-        config = dataclasses.replace(config, scan_layers=scan_layers)
+        config = _replaced(config, "scan_layers", scan_layers)
     shapes = family.shapes(config)
     tensors = safetensors_io.open_folder(folder)
-    theirs = family.shapes(dataclasses.replace(config, vocab_size=min(config.vocab_size, found.vocab_size)))
+    theirs = family.shapes(_with_vocabulary_of(config, found))
     arrays = names.to_ours(family.table(config), tensors, theirs, str(folder))
     for path, array in arrays.items():
         for axis, size in enumerate(shapes[path]):
@@ -84,7 +95,7 @@ def load(
 def save(
     folder: str | Path,
     params: Mapping[str, Any],
-    config: GPTConfig,
+    config: Any,
     tokenizer: Any = None,
     *,
     dtype: str | None = None,
@@ -97,7 +108,7 @@ def save(
         folder: new; it appears only when it is complete.
         params: the parameters, layers stacked or not, on one device or many of this process.
         config: what they are parameters of; it decides the family.
-        tokenizer: with `save(folder)`, `bos_id` and `eos_id`; None writes none.
+        tokenizer: with `save(folder)`, `bos_id`, `eos_id` and, where it pads, `pad_id`; None writes none.
         dtype: of the file, one of `DTYPES`; None keeps that of the parameters.
         max_shard_bytes: larger models become several files; the host holds one of them at a time.
         overwrite: replace the weights, config and (if given) tokenizer of an existing folder; other files there stay.
@@ -108,7 +119,7 @@ def save(
     family = family_of(config)
     _check_dtype(dtype)
     arrays = {path: lazy.of_array(leaf) for path, leaf in flatten_dict(meta.unbox(dict(params)), sep="/").items()}
-    shapes = family.shapes(dataclasses.replace(config, scan_layers="blocks" in params))
+    shapes = family.shapes(_replaced(config, "scan_layers", any("blocks" in path.split("/") for path in arrays)))
     tensors = names.to_theirs(family.table(config), arrays, shapes)
     if dtype is not None:
         tensors = {key: lazy.cast(tensor, dtype) for key, tensor in tensors.items()}
@@ -120,18 +131,21 @@ def save(
         safetensors_io.write_files(staging, tensors, max_shard_bytes)
 
 
-def family_of(config: GPTConfig) -> Family:
-    """The family that can express a config.
+def family_of(config: Any) -> Family:
+    """The family that can express a config, among those of its type.
 
     Raises:
         CheckpointError: none can; says for each what stands in the way.
     """
     reasons = []
-    for family in FAMILIES.values():
+    for family in (family for family in FAMILIES.values() if isinstance(config, family.config_type)):
         phrases = family.misfits(config)
         if not phrases:
             return family
         reasons.append(f"{family.name}: {', '.join(phrases)}")
+    if not reasons:
+        known = dict.fromkeys(family.config_type.__name__ for family in FAMILIES.values())
+        raise CheckpointError(f"no Hugging Face family has models of {type(config).__name__}; known: {', '.join(known)}.")
     raise CheckpointError("no Hugging Face family has this model. " + ". ".join(reasons) + ".")
 
 
@@ -150,13 +164,31 @@ def _targets(shardings: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     return targets
 
 
-def _config_json(family: Family, config: GPTConfig, tokenizer: Any, tensors: Mapping[str, lazy.LazyArray]) -> dict[str, Any]:
+def _replaced(config: Any, name: str, value: Any) -> Any:
+    """The config with every field `name` set, also in the configs within it."""
+    inner = {f.name: v for f in dataclasses.fields(config) if dataclasses.is_dataclass(v := getattr(config, f.name))}
+    changes = {field: _replaced(section, name, value) for field, section in inner.items()}
+    return dataclasses.replace(config, **changes, **({name: value} if hasattr(config, name) else {}))
+
+
+def _with_vocabulary_of(config: Any, found: Any) -> Any:
+    """The config with the vocabularies of a checkpoint where these are smaller."""
+    inner = {f.name: v for f in dataclasses.fields(config) if dataclasses.is_dataclass(v := getattr(config, f.name))}
+    changes = {field: _with_vocabulary_of(section, getattr(found, field)) for field, section in inner.items()}
+    if hasattr(config, "vocab_size"):
+        changes["vocab_size"] = min(config.vocab_size, found.vocab_size)
+    return dataclasses.replace(config, **changes)
+
+
+def _config_json(family: Family, config: Any, tokenizer: Any, tensors: Mapping[str, lazy.LazyArray]) -> dict[str, Any]:
     dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
+    pad = {} if getattr(tokenizer, "pad_id", None) is None else {"pad_token_id": tokenizer.pad_id}
     return {
         "model_type": family.name,
         "architectures": [family.architecture],
         "torch_dtype": dtypes[0] if len(dtypes) == 1 else "float32",
         "bos_token_id": getattr(tokenizer, "bos_id", None),
         "eos_token_id": getattr(tokenizer, "eos_id", None),
+        **pad,
         **family.to_json(config),
     }

@@ -170,4 +170,4 @@ def _needed(rope: Settings, key: str) -> float:
     return rope.number(key, 1.0)
 
 
-FAMILY = Family("llama", "LlamaForCausalLM", from_json, to_json, unexpressible, table, gpt.shapes, gpt.disagreements)
+FAMILY = Family("llama", "LlamaForCausalLM", from_json, to_json, unexpressible, table, gpt.shapes, gpt.disagreements, GPTConfig)

@@ -12,7 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax.errors import CheckpointError
-from genjax.interop import huggingface
+from genjax.interop import gpt, huggingface, llama
+from genjax.interop.family import Family
+from genjax.interop.names import Table
 from genjax.models.gpt import GPT, GPTConfig
 from genjax.models.transformer import stack_blocks
 
@@ -151,6 +153,63 @@ def test_a_larger_vocabulary_begins_as_the_mean_of_the_old(tmp_path, tie_embeddi
     assert_same(new, old)
     with pytest.raises(CheckpointError, match="wrong shape: model.embed_tokens.weight"):
         huggingface.load(tmp_path / "w", config=dataclasses.replace(config, vocab_size=10))
+
+
+@dataclasses.dataclass(frozen=True)
+class TowersConfig:
+    """A config of two networks that are saved as one."""
+
+    text: GPTConfig
+    pixels: GPTConfig
+    width: int = 4
+
+
+def test_a_config_of_another_type_is_refused(params, tmp_path):
+    huggingface.save(tmp_path / "w", params, CONFIG)
+    towers = TowersConfig(CONFIG, CONFIG)
+    with pytest.raises(CheckpointError, match="w holds a llama, which GPTConfig describes, but a TowersConfig was given"):
+        huggingface.load(tmp_path / "w", config=towers)
+    with pytest.raises(CheckpointError, match="no Hugging Face family has models of TowersConfig; known: GPTConfig"):
+        huggingface.save(tmp_path / "other", params, towers)
+
+
+def test_configs_within_a_config_keep_their_own_layers_and_vocabularies(params, tmp_path, monkeypatch):
+    """Two towers in one tree, each with a vocabulary; the layers of both are stacked or not."""
+    shapes = gpt.shapes
+
+    def both(config):
+        towers = {"text": config.text, "pixels": config.pixels}
+        return {f"{name}/{path}": shape for name, tower in towers.items() for path, shape in shapes(tower).items()}
+
+    def table(config):
+        rows = []
+        for name, tower in (("text", config.text), ("pixels", config.pixels)):
+            for row in llama.table(tower).rows:
+                rows.append(dataclasses.replace(row, theirs=f"{name}.{row.theirs}", ours=tuple(f"{name}/{o}" for o in row.ours)))
+        return Table(tuple(rows))
+
+    family = Family(
+        "towers",
+        "Towers",
+        lambda values, where: TowersConfig(*(llama.from_json(values[name], where) for name in ("text", "pixels"))),
+        lambda config: {"text": llama.to_json(config.text), "pixels": llama.to_json(config.pixels)},
+        lambda config: [],
+        table,
+        both,
+        lambda found, wanted: [],
+        TowersConfig,
+    )
+    monkeypatch.setattr(huggingface, "FAMILIES", {"towers": family})
+    config = TowersConfig(CONFIG, dataclasses.replace(CONFIG, vocab_size=7, num_layers=1))
+    pixels = nn.unbox(GPT(config.pixels).init(jax.random.key(1), jnp.zeros((1, 4), jnp.int32)))["params"]
+    huggingface.save(tmp_path / "w", {"text": params, "pixels": pixels}, config)
+    assert huggingface.read_config(tmp_path / "w") == ("towers", config)
+    larger = dataclasses.replace(config, text=dataclasses.replace(CONFIG, vocab_size=20))
+    stacked = huggingface.load(tmp_path / "w", scan_layers=True, config=larger)
+    assert stacked["text"]["token_embed"]["embedding"].shape == (20, 16)
+    assert_same(stacked["pixels"], stack_blocks(pixels))
+    huggingface.save(tmp_path / "again", huggingface.load(tmp_path / "w", scan_layers=True), config)
+    assert_same(huggingface.load(tmp_path / "again"), {"text": params, "pixels": pixels})
 
 
 def test_what_is_free_to_choose_may_differ(params, tmp_path):
