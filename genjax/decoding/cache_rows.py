@@ -7,7 +7,10 @@ from genjax.layers.cache import KVCache
 
 
 def take_rows(cache: KVCache, rows: Int[Array, "chosen"]) -> KVCache:
-    """The cache whose row i is row `rows[i]` of this one."""
+    """The cache whose row i is row `rows[i]` of this one, which continues the same prompt.
+
+    What the cache holds of contexts (`cross_key`) is by prompt, not by row, and stays as it is.
+    """
     # Keys and values end in [rows kv_heads slots head_dim], with or without a leading axis of layers.
     take = lambda x: jnp.take(x, rows, axis=x.ndim - 4)  # noqa: E731
     if isinstance(cache.key, tuple):

@@ -21,12 +21,19 @@ class KVCache:
             before slots, so that a step reads each head's keys as one matrix.
         index: int32 scalar, the next free slot.
         start: int32 [B], the first valid slot of each row.
+        cross_key, cross_value: keys and values of what a decoder attends to beside its own tokens, in the layout of `key` with S
+            the length of that context, computed once; None where there is no cross-attention. They have a row for each
+            context: rows that continue the same prompt stand side by side and share it.
+        cross_segment_ids: int32 [contexts, length], 0 where a context is padding; None where none is padded.
     """
 
     key: tuple[Float[Array, "batch kv_heads slots head_dim"], ...] | Float[Array, "layers batch kv_heads slots head_dim"]
     value: tuple[Float[Array, "batch kv_heads slots head_dim"], ...] | Float[Array, "layers batch kv_heads slots head_dim"]
     index: Int[Array, ""]
     start: Int[Array, "batch"]
+    cross_key: tuple[Float[Array, "..."], ...] | Float[Array, "..."] | None = None
+    cross_value: tuple[Float[Array, "..."], ...] | Float[Array, "..."] | None = None
+    cross_segment_ids: Int[Array, "contexts context_length"] | None = None
 
     @property
     def slots(self) -> int:
@@ -43,6 +50,16 @@ class KVCache:
         query = self.index + jnp.arange(length, dtype=jnp.int32)[None, :] >= self.start[:, None]
         key = jnp.arange(self.slots, dtype=jnp.int32)[None, :] >= self.start[:, None]
         return query.astype(jnp.int32), key.astype(jnp.int32)
+
+    def cross(
+        self, layer: int | Int[Array, ""]
+    ) -> tuple[Float[Array, "contexts kv_heads keys head_dim"], Float[Array, "contexts kv_heads keys head_dim"]] | None:
+        """A layer's keys and values of the context, or None without one."""
+        if self.cross_key is None:
+            return None
+        if isinstance(self.cross_key, tuple):
+            return self.cross_key[layer], self.cross_value[layer]
+        return tuple(lax.dynamic_index_in_dim(stack, layer, keepdims=False) for stack in (self.cross_key, self.cross_value))
 
     def advance(self, length: int) -> "KVCache":
         """The cache after `length` tokens were written to every layer."""

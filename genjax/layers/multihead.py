@@ -13,7 +13,8 @@ from genjax.parallel.rules import constrain
 
 
 class MultiHeadAttention(nn.Module):
-    """Self-attention, or cross-attention when `context` is given; MHA, GQA or MQA by `num_kv_heads`.
+    """Self-attention, or cross-attention when `context` (or what `keys_values` made of it) is given; MHA, GQA or MQA by
+    `num_kv_heads`.
 
     Attributes:
         num_heads, num_kv_heads, head_dim: query heads, key and value heads, width of a head.
@@ -22,6 +23,7 @@ class MultiHeadAttention(nn.Module):
         key_bias: whether, then, the key's has one (a key's bias changes no softmax; Whisper leaves it out).
         implementation: the attention kernel.
         kernel_init: initializer of query, key and value.
+        query_init: that of query, where it has its own (T5, whose inner products are not scaled).
         out_init: initializer of out, which writes into the residual stream.
         dtype: the computation's dtype.
     """
@@ -36,8 +38,24 @@ class MultiHeadAttention(nn.Module):
     key_bias: bool = True
     implementation: Implementation = "auto"
     kernel_init: Initializer = nn.initializers.normal(0.02)
+    query_init: Initializer | None = None
     out_init: Initializer = nn.initializers.normal(0.02)
     dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        def projection(heads: int, axis: str, use_bias: bool, init: Initializer) -> Projection:
+            axes = ("embed", axis, "head_dim")
+            return Projection((heads, self.head_dim), axes, use_bias=use_bias, kernel_init=init, dtype=self.dtype)
+
+        self.query = projection(self.num_heads, "heads", self.use_bias, self.query_init or self.kernel_init)
+        self.key = projection(self.num_kv_heads, "kv_heads", self.use_bias and self.key_bias, self.kernel_init)
+        self.value = projection(self.num_kv_heads, "kv_heads", self.use_bias, self.kernel_init)
+
+    def keys_values(
+        self, context: Float[Array, "batch keys context_features"]
+    ) -> tuple[Float[Array, "batch keys kv_heads head_dim"], Float[Array, "batch keys kv_heads head_dim"]]:
+        """What cross-attention reads of a context, to be computed once and given to `__call__` many times."""
+        return _constrain(self.key(context), "kv_heads"), _constrain(self.value(context), "kv_heads")
 
     @nn.compact
     def __call__(
@@ -45,6 +63,8 @@ class MultiHeadAttention(nn.Module):
         x: Float[Array, "batch length features"],
         context: Float[Array, "batch keys context_features"] | None = None,
         *,
+        keys_values: tuple[Float[Array, "rows kv_heads keys head_dim"], Float[Array, "rows kv_heads keys head_dim"]]
+        | None = None,
         rotary: tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]] | None = None,
         segment_ids: Int[Array, "batch length"] | None = None,
         context_segment_ids: Int[Array, "batch keys"] | None = None,
@@ -57,28 +77,18 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             context: what keys and values are made from; `x` by default.
+            keys_values: in the place of a context, what the method `keys_values` made of it, as a `KVCache` keeps it: heads
+                before keys. A row of it serves several rows of x in turn where x has more.
             rotary: cosines and sines of `rotary_angles` for the positions of x.
             segment_ids: queries see keys of their own segment; with a cache, its own padding is what segments mean.
-            context_segment_ids: segments of the keys; those of x by default.
+            context_segment_ids: segments of the keys; those of x by default. With `keys_values`, 0 where a key is padding.
             layer: which layer of the cache this is.
         """
-        source = x if context is None else context
-
-        def project(name: str, inputs: Array, heads: int, axis: str) -> Array:
-            projection = Projection(
-                (heads, self.head_dim),
-                ("embed", axis, "head_dim"),
-                use_bias=self.use_bias and (self.key_bias or name != "key"),
-                kernel_init=self.kernel_init,
-                dtype=self.dtype,
-                name=name,
-            )
-            names = ("activation_batch", "activation_length", f"activation_{axis}", "activation_head_dim")
-            return constrain(projection(inputs), *names)
-
-        query = project("query", x, self.num_heads, "heads")
-        key = project("key", source, self.num_kv_heads, "kv_heads")
-        value = project("value", source, self.num_kv_heads, "kv_heads")
+        query = _constrain(self.query(x), "heads")
+        if keys_values is not None:
+            out = self._attend_cached(query, keys_values, context_segment_ids)
+            return self._out(out, x.shape[-1]), cache
+        key, value = self.keys_values(x if context is None else context)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
         offset: int | Array = 0
@@ -102,10 +112,25 @@ class MultiHeadAttention(nn.Module):
             scale=self.scale,
             implementation=self.implementation,
         )
-        out = constrain(out, "activation_batch", "activation_length", "activation_heads", "activation_head_dim")
-        out = checkpoint_name(out, "attention_out")
+        return self._out(out, x.shape[-1]), cache
+
+    def _attend_cached(self, query: Array, keys_values: tuple[Array, Array], segment_ids: Array | None) -> Array:
+        """Cross-attention to keys and values of a `KVCache`. Rows that share a context stand side by side; each context is read
+        once, by the queries of all its rows."""
+        key, value = keys_values
+        rows, length = query.shape[:2]
+        together = query.reshape(key.shape[0], -1, *query.shape[2:])
+        ids, key_ids = None, None
+        if segment_ids is not None:
+            ids, key_ids = jnp.ones(together.shape[:2], jnp.int32), (segment_ids > 0).astype(jnp.int32)
+        options = {"query_segment_ids": ids, "key_segment_ids": key_ids, "scale": self.scale}
+        out = attention(together, key, value, causal=False, cached=True, **options)
+        return out.reshape(rows, length, *out.shape[2:])
+
+    def _out(self, out: Float[Array, "batch length heads head_dim"], features: int) -> Float[Array, "batch length features"]:
+        out = checkpoint_name(_constrain(out, "heads"), "attention_out")
         projection = Projection(
-            (x.shape[-1],),
+            (features,),
             ("heads", "head_dim", "embed"),
             input_axes=2,
             use_bias=self.use_bias,
@@ -113,4 +138,8 @@ class MultiHeadAttention(nn.Module):
             dtype=self.dtype,
             name="out",
         )
-        return projection(out), cache
+        return projection(out)
+
+
+def _constrain(x: Float[Array, "batch length heads head_dim"], axis: str) -> Float[Array, "batch length heads head_dim"]:
+    return constrain(x, "activation_batch", "activation_length", f"activation_{axis}", "activation_head_dim")

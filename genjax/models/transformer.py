@@ -55,6 +55,8 @@ class BlockConfig:
         use_bias: biases on projections and in LayerNorm.
         key_bias: whether, then, the key's projection has one.
         attention_scale: what inner products are multiplied by; None for head_dim ** -0.5 (T5: 1.0).
+        query_std: standard deviation of the query's kernel; None for that of all kernels.
+        cross: whether a second attention, to the context of `BlockInputs`, stands between the first and the MLP.
         dropout: share of each sublayer's output that is dropped while training.
         dtype: the computation's dtype.
         attention: the attention kernel.
@@ -76,6 +78,8 @@ class BlockConfig:
     use_bias: bool = True
     key_bias: bool = True
     attention_scale: float | None = None
+    query_std: float | None = None
+    cross: bool = False
     dropout: float = 0.0
     dtype: str = "float32"
     attention: Implementation = "auto"
@@ -90,13 +94,18 @@ class BlockInputs:
     Attributes:
         rotary: cosines and sines [batch length head_dim/2], or None.
         segment_ids: int [batch length], or None.
-        mask, bias: [#batch #heads length keys], or None.
+        mask, bias: of self-attention, [#batch #heads length keys], or None.
+        context: what cross-attention reads, or None; not read with a cache that holds its keys and values.
+        context_segment_ids: int [batch context_length], None where nothing is padded; a token sees its own segment, or where
+            `segment_ids` is None segment 1.
     """
 
     rotary: tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]] | None = None
     segment_ids: Int[Array, "batch length"] | None = None
     mask: Bool[Array, "#batch #heads length keys"] | None = None
     bias: Float[Array, "#batch #heads length keys"] | None = None
+    context: Float[Array, "batch context_length context_features"] | None = None
+    context_segment_ids: Int[Array, "batch context_length"] | None = None
 
 
 class Carry(NamedTuple):
@@ -113,8 +122,29 @@ def make_norm(kind: Norm, epsilon: float, use_bias: bool, dtype: str, name: str 
     return LayerNorm(epsilon, use_bias=use_bias, dtype=jnp.dtype(dtype), name=name)
 
 
+def make_attention(config: BlockConfig, cross: bool, name: str | None = None) -> MultiHeadAttention:
+    """A block's self-attention, or its cross-attention."""
+    c = config
+    return MultiHeadAttention(
+        num_heads=c.num_heads,
+        num_kv_heads=c.num_kv_heads,
+        head_dim=c.head_dim,
+        causal=c.causal and not cross,
+        sliding_window=0 if cross else c.sliding_window,
+        scale=c.attention_scale,
+        use_bias=c.use_bias,
+        key_bias=c.key_bias,
+        implementation=c.attention,
+        kernel_init=nn.initializers.normal(c.init_std),
+        query_init=None if c.query_std is None else nn.initializers.normal(c.query_std),
+        out_init=nn.initializers.normal(c.residual_std),
+        dtype=jnp.dtype(c.dtype),
+        name=name,
+    )
+
+
 class Block(nn.Module):
-    """Attention and an MLP, each added to the residual stream."""
+    """Self-attention, cross-attention where the config has it, and an MLP, each added to the residual stream."""
 
     config: BlockConfig
 
@@ -123,58 +153,46 @@ class Block(nn.Module):
         """`layer` numbers the block in the cache. Returns the carry, and None for `nn.scan` to stack."""
         c = self.config
         x, cache = carry
-        kernel_init, out_init = nn.initializers.normal(c.init_std), nn.initializers.normal(c.residual_std)
-        dtype = jnp.dtype(c.dtype)
-        attention = MultiHeadAttention(
-            num_heads=c.num_heads,
-            num_kv_heads=c.num_kv_heads,
-            head_dim=c.head_dim,
-            causal=c.causal,
-            sliding_window=c.sliding_window,
-            scale=c.attention_scale,
-            use_bias=c.use_bias,
-            key_bias=c.key_bias,
-            implementation=c.attention,
-            kernel_init=kernel_init,
-            out_init=out_init,
-            dtype=dtype,
-            name="attention",
-        )
+
+        def sublayer(name: str, x: Array, function: Callable[[Array], Array]) -> Array:
+            """x + function(x), normalized before or after."""
+            norm = make_norm(c.norm, c.norm_epsilon, c.use_bias, c.dtype, name)
+            y = function(norm(x) if c.norm_position == "pre" else x)
+            y = nn.Dropout(c.dropout)(y, deterministic=deterministic) if c.dropout else y
+            x = constrain(x + y, "activation_batch", "activation_length", "activation_embed")
+            return norm(x) if c.norm_position == "post" else x
+
+        def attend(x: Array) -> Array:
+            nonlocal cache
+            own = {"rotary": inputs.rotary, "segment_ids": inputs.segment_ids, "mask": inputs.mask, "bias": inputs.bias}
+            y, cache = make_attention(c, cross=False, name="attention")(x, **own, cache=cache, layer=layer)
+            return y
+
+        def attend_context(x: Array) -> Array:
+            attention = make_attention(c, cross=True, name="cross_attention")
+            if cache is not None and (known := cache.cross(layer)) is not None:
+                return attention(x, keys_values=known, context_segment_ids=cache.cross_segment_ids)[0]
+            ids, context_ids = inputs.segment_ids, inputs.context_segment_ids
+            if context_ids is None:
+                ids = None
+            elif ids is None:
+                ids = jnp.ones(x.shape[:2], jnp.int32)
+            return attention(x, inputs.context, segment_ids=ids, context_segment_ids=context_ids)[0]
+
         mlp = MLP(
             c.mlp_dim,
             activation=c.activation,
             gated=c.gated,
             use_bias=c.use_bias,
-            kernel_init=kernel_init,
-            out_init=out_init,
-            dtype=dtype,
+            kernel_init=nn.initializers.normal(c.init_std),
+            out_init=nn.initializers.normal(c.residual_std),
+            dtype=jnp.dtype(c.dtype),
             name="mlp",
         )
-
-        def norm(name: str) -> nn.Module:
-            return make_norm(c.norm, c.norm_epsilon, c.use_bias, c.dtype, name)
-
-        def dropped(y: Array) -> Array:
-            return nn.Dropout(c.dropout)(y, deterministic=deterministic) if c.dropout else y
-
-        def whole(y: Array) -> Array:
-            return constrain(y, "activation_batch", "activation_length", "activation_embed")
-
-        read = norm("attention_norm")(x) if c.norm_position == "pre" else x
-        out, cache = attention(
-            read,
-            rotary=inputs.rotary,
-            segment_ids=inputs.segment_ids,
-            mask=inputs.mask,
-            bias=inputs.bias,
-            cache=cache,
-            layer=layer,
-        )
-        x = whole(x + dropped(out))
-        if c.norm_position == "post":
-            x = norm("attention_norm")(x)
-            return Carry(norm("mlp_norm")(whole(x + dropped(mlp(x)))), cache), None
-        return Carry(whole(x + dropped(mlp(norm("mlp_norm")(x)))), cache), None
+        x = sublayer("attention_norm", x, attend)
+        if c.cross:
+            x = sublayer("cross_norm", x, attend_context)
+        return Carry(sublayer("mlp_norm", x, mlp), cache), None
 
 
 def make_blocks(config: BlockConfig, num_layers: int, scan_layers: bool, remat: Remat) -> nn.Module | list[nn.Module]:
