@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = ((2, 32), (2, 64), (3, 96), (4, 128), (5, 192))  # layers, width
+SIZES = ((2, 32), (2, 64), (3, 96), (4, 128), (5, 160))  # layers, width
 
 
 def main() -> None:
