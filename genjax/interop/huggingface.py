@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import folders, gpt2, lazy, llama, names, safetensors_io
+from genjax.interop import bert, folders, gpt2, lazy, llama, names, safetensors_io, vit
 from genjax.interop.family import Family
 from genjax.interop.place import place
 
@@ -20,6 +20,8 @@ FAMILIES: Mapping[str, Family] = {
     for family in (
         gpt2.FAMILY,
         llama.FAMILY,
+        bert.FAMILY,
+        vit.FAMILY,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")
