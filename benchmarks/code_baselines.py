@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from genjax import data
+from genjax.data.corpus import Corpus
 from genjax.evaluation.ngram import train_ngram
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     config = json.loads((run / "config.json").read_text())
     datasets = data.build(config["data"], seed=config["seed"], cache_dir=run / "data")
     tokenizer = datasets.train.info.tokenizer
-    train, held_out = (dataset.batches.rows.corpus for dataset in (datasets.train, datasets.evaluation))
+    train, held_out = map(corpus, (datasets.train, datasets.evaluation))
     ends = zip(held_out.offsets[:-1], held_out.offsets[1:] + held_out.overlap, strict=True)
     documents = [np.asarray(held_out.tokens[start:stop]) for start, stop in ends]
     texts = [tokenizer.decode_bytes(tokens) for tokens in documents]
@@ -53,6 +54,12 @@ def main() -> None:
     print(f"{len(texts)} held-out files of {size:,} bytes; trained on {train.num_bytes:,} bytes, {len(train.tokens):,} tokens\n")
     print("| | bits a byte |\n|---|---|")
     print("\n".join(f"| {name} | {figure} |" for name, figure in rows))
+
+
+def corpus(dataset: data.Dataset) -> Corpus:
+    """The tokens behind a dataset's rows, whether or not some of these are rewritten to fill in the middle."""
+    rows = dataset.batches.rows
+    return getattr(rows, "rows", rows).corpus
 
 
 if __name__ == "__main__":
