@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> None:
     check_ks(ks)
     found = problems.read_problems(options.problems, options.challenge)
     if options.canonical:
+        if bare := [name for name, problem in found.items() if not problem.canonical_solution]:
+            raise RequestError(f"--canonical runs the problems' own solutions, and {len(bare)} have none, one of them {bare[0]}.")
         samples = [{"task_id": name, "completion": problem.canonical_solution} for name, problem in found.items()]
     else:
         samples = results.read_samples(options.samples, found)
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     out = options.out or (f"{options.samples}_results.jsonl" if options.samples else None)
     if out:
         results.check_writable(out, options.overwrite)
-    limits = Limits(timeout=options.timeout, memory=int(options.memory * 2**30))
+    limits = Limits(timeout=options.timeout, memory=options.memory * 2**30)
     permitted = isolation.permit(options.allow_execution, options.force)
     print(isolation.describe_isolation(permitted), file=sys.stderr)
     evaluation = execution.evaluate_samples(

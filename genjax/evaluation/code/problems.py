@@ -95,7 +95,7 @@ def read_records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if text.lstrip().startswith("["):
         records = [(f"{path}, record {number}", record) for number, record in enumerate(_json(text, str(path)), 1)]
     else:
@@ -116,6 +116,7 @@ def _json(text: str, place: str) -> Any:
 
 def _human_eval(record: Mapping[str, Any], place: str) -> Problem:
     _require(record, HUMAN_EVAL_FIELDS, "HumanEval", place)
+    _expect_texts(record, ("prompt", "entry_point", "test", "canonical_solution"), place)
     prompt, entry_point = record["prompt"], record["entry_point"]
     test = f"{record['test']}\ncheck({entry_point})"
     # The tests may use what the prompt defines besides the function to be written.
@@ -135,9 +136,14 @@ def _human_eval(record: Mapping[str, Any], place: str) -> Problem:
 def _mbpp(record: Mapping[str, Any], place: str, challenge: bool) -> Problem:
     record = {**record, "text": record.get("text", record.get("prompt"))}
     _require(record, MBPP_FIELDS, "MBPP", place)
+    _expect_texts(record, ("text", "code", "test_setup_code"), place)
+    for field in ("test_list", "challenge_test_list", "test_imports"):
+        found = record.get(field) or ()
+        if not isinstance(found, (list, tuple)) or not all(isinstance(statement, str) for statement in found):
+            raise DataError(f"{place}: field {field!r} is not a list of statements.")
     tests = [*record["test_list"], *(record.get("challenge_test_list") or () if challenge else ())]
-    if not tests or not all(isinstance(test, str) for test in tests):
-        raise DataError(f"{place}: 'test_list' is not a list of statements.")
+    if not tests:
+        raise DataError(f"{place}: field 'test_list' is empty; a problem needs a test.")
     code, setup = (record.get(name) or "" for name in ("code", "test_setup_code"))
     test = "\n".join(tests)
     given = "\n".join([*(record.get("test_imports") or ()), *_imports(setup)])
@@ -162,8 +168,11 @@ def _require(record: Mapping[str, Any], fields: tuple[str, ...], form: str, plac
             f"{place}: no field {', '.join(map(repr, missing))}. A {form} record has {', '.join(fields)}; this one has "
             f"{', '.join(name for name in record if record[name] is not None) or 'none'}."
         )
+
+
+def _expect_texts(record: Mapping[str, Any], fields: tuple[str, ...], place: str) -> None:
     for field in fields:
-        if field not in ("task_id", "test_list") and not isinstance(record[field], str):
+        if record.get(field) is not None and not isinstance(record[field], str):
             raise DataError(f"{place}: field {field!r} is {type(record[field]).__name__}, not text.")
 
 

@@ -7,6 +7,7 @@ interpreter's memory decides nothing.
 
 import ast
 import builtins
+import math
 from dataclasses import asdict, dataclass
 
 from genjax.errors import RequestError, RunError
@@ -29,7 +30,7 @@ class Limits:
     """
 
     timeout: float = 3.0
-    memory: int = 1 << 30
+    memory: float = 1 << 30
     processes: int = 16
     open_files: int = 64
     file_size: int = 16 << 20
@@ -38,8 +39,8 @@ class Limits:
 
     def __post_init__(self):
         for name, value in asdict(self).items():
-            if not value > 0:
-                raise RequestError(f"{name} is {value}; a limit must be above 0.")
+            if not 0 < value < math.inf:
+                raise RequestError(f"{name} is {value}; a limit must be above 0 and finite.")
 
 
 @dataclass(frozen=True)

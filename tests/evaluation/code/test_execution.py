@@ -236,13 +236,16 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
         (["--problems", "P", "--canonical", "--allow_execution", "--k", "x"], "--k is 'x'; give whole numbers"),
         (["--problems", "P", "--canonical", "--allow_execution", "--k", "0"], "k is 0"),
         (["--problems", "P", "--canonical", "--allow_execution", "--timeout", "0"], "timeout is 0.0; a limit must be above 0"),
+        (["--problems", "P", "--canonical", "--allow_execution", "--memory", "inf"], "memory is inf; a limit must be above 0"),
+        (["--problems", "U", "--canonical", "--allow_execution"], "and 1 have none, one of them test/0"),
         (["--problems", "none", "--canonical"], "none cannot be read"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_a_sentence(tmp_path, arguments, message, capsys):
     write_jsonl(str(tmp_path / "P"), [EXAMPLE_PROBLEM])
     write_jsonl(str(tmp_path / "S"), EXAMPLE_SAMPLES[3:])
-    arguments = [str(tmp_path / argument) if argument in ("P", "S", "none") else argument for argument in arguments]
+    write_jsonl(str(tmp_path / "U"), [{**EXAMPLE_PROBLEM, "canonical_solution": None}])
+    arguments = [str(tmp_path / argument) if argument in ("P", "S", "U", "none") else argument for argument in arguments]
     assert command.main(arguments) == 2
     assert capsys.readouterr().err.startswith("error: ") or message.startswith("none")
     assert not (tmp_path / "S_results.jsonl").exists()

@@ -108,8 +108,25 @@ def test_a_missing_field_of_mbpp_is_named(tmp_path):
         DataError, match="no field 'text'. A MBPP record has task_id, text, test_list; this one has task_id, code"
     ):
         read_problems(write(tmp_path / "m.jsonl", {name: value for name, value in MBPP.items() if name != "text"}))
-    with pytest.raises(DataError, match="'test_list' is not a list of statements"):
+    with pytest.raises(DataError, match="'test_list' is empty; a problem needs a test"):
         read_problems(write(tmp_path / "m.jsonl", {**MBPP, "test_list": []}))
+
+
+@pytest.mark.parametrize(
+    "record, message",
+    [
+        ({**MBPP, "test_list": 5}, "field 'test_list' is not a list of statements"),
+        ({**MBPP, "test_list": "assert True"}, "field 'test_list' is not a list of statements"),
+        ({**MBPP, "test_imports": "import math"}, "field 'test_imports' is not a list of statements"),
+        ({**MBPP, "challenge_test_list": [3]}, "field 'challenge_test_list' is not a list of statements"),
+        ({**MBPP, "code": 5}, "field 'code' is int, not text"),
+        ({**MBPP, "test_setup_code": ["import math"]}, "field 'test_setup_code' is list, not text"),
+        ({**HUMAN, "canonical_solution": 5}, "field 'canonical_solution' is int, not text"),
+    ],
+)
+def test_a_field_of_another_type_is_named(tmp_path, record, message):
+    with pytest.raises(DataError, match=f"p.jsonl:1: {message}"):
+        read_problems(write(tmp_path / "p.jsonl", record))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path, content, mes
 
 
 def test_a_file_that_is_missing_or_no_archive_cannot_be_read(tmp_path):
-    with pytest.raises(DataError, match="none.jsonl cannot be read"):
+    with pytest.raises(DataError, match="none.jsonl cannot be read: No such file or directory."):
         read_problems(tmp_path / "none.jsonl")
     (tmp_path / "p.jsonl.gz").write_text("text")
     with pytest.raises(DataError, match="p.jsonl.gz cannot be read"):

@@ -216,10 +216,11 @@ def test_the_description_is_a_sentence_that_names_what_is_shared():
         assert "the network" in describe_isolation(Isolation(**layers)).partition("not kept apart")[0]
 
 
+@pytest.mark.parametrize("value", [0, float("nan"), float("inf")])
 @pytest.mark.parametrize("limit", ["timeout", "memory", "processes", "storage"])
-def test_limits_are_above_zero(limit):
-    with pytest.raises(RequestError, match=f"{limit} is 0; a limit must be above 0"):
-        Limits(**{limit: 0})
+def test_limits_are_above_zero_and_finite(limit, value):
+    with pytest.raises(RequestError, match=f"{limit} is {value}; a limit must be above 0 and finite"):
+        Limits(**{limit: value})
 
 
 def test_names_that_tests_take_from_programs():

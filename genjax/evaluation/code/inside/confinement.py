@@ -46,7 +46,7 @@ def confine(order: Mapping[str, Any], user: int | None, *, hidden: bool) -> None
 def _limit(limits: Mapping[str, Any]) -> None:
     seconds = math.ceil(limits["timeout"]) + 1  # the supervisor's clock is the limit; this one ends what escapes it
     for kind, value in (
-        (resource.RLIMIT_AS, limits["memory"]),
+        (resource.RLIMIT_AS, int(limits["memory"])),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_NPROC, limits["processes"]),
         (resource.RLIMIT_NOFILE, limits["open_files"]),
