@@ -127,6 +127,8 @@ def test_json_lines(tmp_path, packed):
     ("line", "message"),
     [
         ('{"text": "b"', "line 2 is not JSON (Expecting ',' delimiter at character 13)"),
+        ('{"text": ' + "[" * 100_000, "line 2 cannot be read as JSON (maximum recursion depth"),
+        ('{"text": ' + "1" * 5000 + "}", "line 2 cannot be read as JSON (Exceeds the limit"),
         ('["b"]', "line 2 is not a JSON object but a list; every line must be like {'text': ...}"),
         ("3", "line 2 is not a JSON object but a number"),
         ('{"title": "b", "body": "c"}', "line 2 has no field 'text'; it has body, title. Set data.text_field"),

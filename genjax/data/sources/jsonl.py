@@ -67,6 +67,8 @@ class JsonLines:
             raise DataError(
                 f"{name} is not JSON ({error.msg} at character {error.colno}); correct or remove the line."
             ) from error
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in thousands of lists
+            raise DataError(f"{name} cannot be read as JSON ({error}); correct or remove the line.") from error
         if not isinstance(record, dict):
             raise DataError(
                 f"{name} is not a JSON object but {_kind(record)}; every line must be like {{{self.text_field!r}: ...}}."
