@@ -74,7 +74,8 @@ def pair_sources(config: PairsDataConfig) -> tuple[FunctionPairs | PairLines, Fu
     """The pairs to train on, and those that are held out when the config names them."""
     if config.pairs == "functions":
         source, evaluation = clean_sources(config)
-        return FunctionPairs(source), FunctionPairs(evaluation) if evaluation else None
+        held_out = FunctionPairs(evaluation) if evaluation else None
+        return FunctionPairs(source, held_out), held_out
     fields = Fields(config.language_field, config.licence_field, config.path_field, config.repository_field)
     lines = partial(JsonLines, text_field=config.completion_field, encoding_errors=config.encoding_errors, fields=fields)
 

@@ -256,6 +256,21 @@ def test_pairs_from_functions_of_files(tmp_path):
     assert named == [entry["path"] for entry in manifest if entry["split"] == "evaluation"]
 
 
+def test_no_function_is_both_learned_and_held_out(tmp_path):
+    copied = 'def close(self):\n    """Ends it."""\n    self.file.close()\n'
+    for place, size in (("code", 12), ("held_out", 2)):
+        (tmp_path / place).mkdir()
+        for n in range(size):
+            own = f'def {place}{n}(x):\n    """Makes {n}."""\n    return x + {n}\n'
+            (tmp_path / place / f"m{n}.py").write_text(f"{own}\n\n{copied}")
+    options = {"name": "pairs", "path": str(tmp_path / "code"), "duplicates": {"near": "ignore"}}
+    sides = [list(documents(options | {"evaluation_fraction": 0.5}, side)) for side in ("train", "evaluation")]
+    assert all(sides) and sum(pair.text == copied for side in sides for pair in side) == 1
+    elsewhere = options | {"evaluation_path": str(tmp_path / "held_out")}
+    assert [pair.text for pair in documents(elsewhere, "evaluation")].count(copied) == 1
+    assert len(list(documents(elsewhere, "train"))) == 12
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from genjax.data.code.duplicates import exact_key
 from genjax.data.hashing import digest
 from genjax.data.sources.document import Document, Source
 from genjax.data.sources.jsonl import JsonLines
 from genjax.errors import DataError
 
-FORMAT = "1"  # of the functions: change it when the same source gives other pairs than before
+FORMAT = "2"  # of the functions: change it when the same source gives other pairs than before
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,16 @@ class PairLines:
 @dataclass(frozen=True)
 class FunctionPairs:
     """The functions of Python documents, see `functions_of`; documents in other languages are passed over. The functions of one
-    document are on one side of the held-out split.
+    document are on one side of the held-out split, and of equal ones, which authors copy from file to file, only the first is
+    kept, so that none is on both.
 
     Attributes:
         source: the documents. Their language may be unknown (""): then what does not parse is passed over too.
+        held_out: functions that are kept for evaluation elsewhere: equal ones are left out.
     """
 
     source: Source
+    held_out: "FunctionPairs | None" = None
 
     @property
     def title(self) -> str:
@@ -93,14 +97,19 @@ class FunctionPairs:
 
     @cached_property
     def fingerprint(self) -> str:
-        return digest("functions", FORMAT, repr(sys.version_info[:2]), self.source.fingerprint)
+        others = [self.held_out.fingerprint] if self.held_out else []
+        return digest("functions", FORMAT, repr(sys.version_info[:2]), self.source.fingerprint, *others)
 
     def __iter__(self) -> Iterator[Pair]:
         pairs = 0
+        seen = {exact_key(pair.text) for pair in self.held_out or ()}
         for document in self.source:
             if document.language not in ("", "python"):
                 continue
             for line, prompt, completion in functions_of(document.text):
+                if (key := exact_key(prompt + completion)) in seen:
+                    continue
+                seen.add(key)
                 pairs += 1
                 changed = {"name": f"{document.name}:{line}", "text": prompt + completion, "prompt_length": len(prompt)}
                 yield Pair(**vars(document) | changed | {"group": document.group or document.name})
