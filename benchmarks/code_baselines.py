@@ -12,13 +12,16 @@ import gzip
 import json
 import lzma
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from genjax import data
 from genjax.data.corpus import Corpus
+from genjax.errors import GenjaxError
 from genjax.evaluation.ngram import train_ngram
+from genjax.sampling.run import read_config
 
 
 def main() -> None:
@@ -26,8 +29,15 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, help="a run of train.py on text")
     options = parser.parse_args()
     run = Path(options.workdir)
-    config = json.loads((run / "config.json").read_text())
-    datasets = data.build(config["data"], seed=config["seed"], cache_dir=run / "data")
+    try:
+        config = read_config(run)
+        datasets = data.build(config["data"], seed=config["seed"], cache_dir=run / "data")
+    except GenjaxError as error:
+        sys.exit(f"error: {error}")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = [line for line in lines if "held_out/bits_per_byte" in line]
+    if datasets.evaluation is None or not measured:
+        sys.exit(f"error: {run} has no held-out bits per byte; train with data.evaluation_fraction and train.eval_every.")
     tokenizer = datasets.train.info.tokenizer
     train, held_out = map(corpus, (datasets.train, datasets.evaluation))
     ends = zip(held_out.offsets[:-1], held_out.offsets[1:] + held_out.overlap, strict=True)
@@ -48,8 +58,7 @@ def main() -> None:
         model = train_ngram(train.tokens, tokenizer.vocab_size, order)
         nats = -sum(model.log_probabilities(tokens)[1:].sum() for tokens in documents)
         rows.append((f"{order}-gram over the same tokens", f"{nats / math.log(2) / size:.3f}"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    last = [line for line in lines if "held_out/bits_per_byte" in line][-1]
+    last = measured[-1]
     rows.append((f"the network, step {last['step']:,}", f"**{last['held_out/bits_per_byte']:.3f}**"))
     print(f"{len(texts)} held-out files of {size:,} bytes; trained on {train.num_bytes:,} bytes, {len(train.tokens):,} tokens\n")
     print("| | bits a byte |\n|---|---|")

@@ -11,6 +11,7 @@ files and a part of the installed packages, of which nothing was trained on.
 import argparse
 import hashlib
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 16384, 32768, 50257], help="vocabularies of ours")
     parser.add_argument("--packages", type=int, default=50, help="one in so many files of the installed packages; 0: none")
     options = parser.parse_args()
+    gpt2 = _gpt2(options.gpt2)
     train = [document.text for document in documents(LIBRARY, "train")]
     held_out = {"standard library": [document.text for document in documents(LIBRARY, "evaluation")]}
     if options.packages:
@@ -37,7 +39,6 @@ def main() -> None:
     print(f"trained on {len(train):,} files, {_bytes(train):,} bytes of the standard library\n")
     print("| tokenizer | training | " + " | ".join(f"{name}: tokens | less | bytes a token" for name in held_out) + " |")
     print("|---|---|" + "---|---|---|" * len(held_out))
-    gpt2 = _gpt2(options.gpt2)
     base = {name: _tokens(gpt2, texts) for name, texts in held_out.items()}
     _print_row(f"GPT-2, {gpt2.vocab_size:,}", "", held_out, base, base)
     for size in options.sizes:
@@ -67,6 +68,8 @@ def _tokens(tokenizer: Tokenizer, texts: list[str]) -> int:
 def _gpt2(folder: Path) -> Tokenizer:
     if (folder / "vocab.json").exists():
         return load_tokenizer(folder)
+    if not (folder / "encoder.json").exists():
+        sys.exit(f"error: {folder} has neither vocab.json and merges.txt nor encoder.json and vocab.bpe, GPT-2's vocabulary.")
     with tempfile.TemporaryDirectory() as names:
         shutil.copy(folder / "encoder.json", Path(names) / "vocab.json")
         shutil.copy(folder / "vocab.bpe", Path(names) / "merges.txt")

@@ -47,7 +47,8 @@ def train(options: argparse.Namespace, overrides: list[str], layers: int, width:
     model = {"num_layers": layers, "embed_dim": width, "num_heads": max(1, width // 32)}
     arguments = [f"--config.task.model.{key}={value}" for key, value in model.items()]
     command = [sys.executable, "train.py", f"--config={options.config}", f"--workdir={workdir}", *arguments, *overrides]
-    subprocess.run(command, check=True, cwd=ROOT)
+    if code := subprocess.run(command, cwd=ROOT).returncode:
+        sys.exit(code)  # train.py has said why
     lines = [json.loads(line) for line in (ROOT / workdir / "metrics.jsonl").read_text().splitlines()]
     held_out = {line["step"]: line for line in lines if "held_out/loss" in line}
     config = json.loads((ROOT / workdir / "config.json").read_text())
