@@ -6,21 +6,23 @@ from typing import Any, Literal
 from genjax.data.sources.document import EncodingErrors
 from genjax.errors import ConfigError
 
-LATER = {"words": "gpt2", "fim_tokens": False}
+LATER = {"words": "gpt2", "fim_tokens": False, "lowercase": True}
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Which tokenizer. With a `path` it is loaded, without one it is trained from the corpus ("byte" needs neither)."""
 
-    name: Literal["byte", "character", "sentencepiece", "bpe", "pretrained"] = "byte"  # pretrained: whatever `path` holds
-    path: str = ""  # a folder (a run's tokenizer, a Hugging Face model) or a .model or tokenizer.json file
-    vocab_size: int = 0  # of a trained sentencepiece or bpe tokenizer, specials included; 0: 8,192
+    # pretrained: whatever `path` holds
+    name: Literal["byte", "character", "sentencepiece", "bpe", "wordpiece", "pretrained"] = "byte"
+    path: str = ""  # a folder (a run's tokenizer, a Hugging Face model) or a .model, vocab.txt or tokenizer.json file
+    vocab_size: int = 0  # of a trained sentencepiece, bpe or wordpiece tokenizer, specials included; 0: 8,192
     add_eos: bool = False  # character: one more id that separates documents
     model_type: Literal["unigram", "bpe"] = "unigram"  # sentencepiece
     words: Literal["gpt2", "code"] = "gpt2"  # bpe, trained: "code" has one token for every run of up to 32 spaces or 8 tabs
     fim_tokens: bool = False  # bpe, byte: the sentinels of fill-in-the-middle; a loaded tokenizer that has none gets them
-    train_characters: int = 30_000_000  # sentencepiece and bpe are trained on at most this much text, taken evenly
+    lowercase: bool = True  # wordpiece, trained: letters lose their case and their accents
+    train_characters: int = 30_000_000  # sentencepiece, bpe and wordpiece are trained on at most this much text, taken evenly
 
     def __post_init__(self):
         if self.name == "pretrained" and not self.path:

@@ -236,11 +236,12 @@ def test_vocabularies_that_cannot_be(train, message):
     [
         (
             {},
-            "holds no tokenizer; expected genjax_tokenizer.json, tokenizer.json, vocab.json with merges.txt, or tokenizer.model",
+            "holds no tokenizer; expected genjax_tokenizer.json, tokenizer.json, vocab.json with merges.txt, vocab.txt, or "
+            "tokenizer.model",
         ),
         ({MANIFEST: "{"}, "genjax_tokenizer.json is not a readable JSON file"),
         ({MANIFEST: '{"kind": "character"}'}, "lacks 'characters'"),
-        ({MANIFEST: '{"kind": "word"}'}, "names the kind 'word'; known: byte, character, sentencepiece, bpe"),
+        ({MANIFEST: '{"kind": "word"}'}, "names the kind 'word'; known: byte, character, sentencepiece, bpe, wordpiece"),
         ({MANIFEST: '{"kind": "sentencepiece"}'}, "tokenizer.model cannot be read: No such file"),
         ({"tokenizer.model": "not a model"}, "is not a SentencePiece model"),
         ({"tokenizer.json": "{}"}, "is not a tokenizer.json that the tokenizers library reads"),
@@ -259,8 +260,8 @@ def test_a_missing_folder_and_a_tokenizer_of_words(tmp_path):
         load_tokenizer(tmp_path / "nowhere")
     import tokenizers as library
 
-    words = library.Tokenizer(library.models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    words = library.Tokenizer(library.models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     words.decoder = library.decoders.WordPiece()
     words.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(DataError, match="holds a WordPiece tokenizer with the decoder WordPiece; genjax reads byte-level BPE"):
+    with pytest.raises(DataError, match="holds a WordLevel tokenizer with the decoder WordPiece; genjax reads byte-level BPE"):
         load_tokenizer(tmp_path)

@@ -43,7 +43,7 @@ def load_tokenizer_json(file: Path) -> BPETokenizer:
     """A tokenizer.json; the files beside it say which tokens begin and end a text.
 
     Raises:
-        DataError: not such a file, or a kind of tokenizer whose tokens are not pieces of the text (WordPiece).
+        DataError: not such a file, or a kind of tokenizer whose tokens are not pieces of the text (whole words).
     """
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
@@ -54,7 +54,7 @@ def load_tokenizer_json(file: Path) -> BPETokenizer:
     if not decoders & {"ByteLevel", "Metaspace", "ByteFallback"}:
         raise DataError(
             f"{file} holds a {description['model'].get('type')} tokenizer with the decoder {', '.join(sorted(decoders))}; "
-            "genjax reads byte-level BPE (GPT-2, Llama 3) and SentencePiece-like ones (Llama 2)."
+            "genjax reads byte-level BPE (GPT-2, Llama 3), SentencePiece-like ones (Llama 2) and WordPiece (BERT)."
         )
     tokenizer = _sentinels_special(tokenizer, description)
     tokenizer.no_truncation()

@@ -12,9 +12,16 @@ from genjax.data.tokenizers.character import CharacterTokenizer, train_character
 from genjax.data.tokenizers.fim import find_sentinels
 from genjax.data.tokenizers.load import load_tokenizer
 from genjax.data.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from genjax.data.tokenizers.wordpiece import WordPieceTokenizer, train_wordpiece
 from genjax.errors import ConfigError
 
-KINDS = {"byte": ByteTokenizer, "character": CharacterTokenizer, "sentencepiece": SentencePieceTokenizer, "bpe": BPETokenizer}
+KINDS = {
+    "byte": ByteTokenizer,
+    "character": CharacterTokenizer,
+    "sentencepiece": SentencePieceTokenizer,
+    "bpe": BPETokenizer,
+    "wordpiece": WordPieceTokenizer,
+}
 VOCAB_SIZE = 8192
 
 
@@ -50,6 +57,8 @@ def train_tokenizer(
     texts, vocab_size = sample(config.train_characters), config.vocab_size or VOCAB_SIZE
     if config.name == "sentencepiece":
         return train_sentencepiece(texts, vocab_size, config.model_type)
+    if config.name == "wordpiece":
+        return train_wordpiece(texts, vocab_size, config.lowercase)
     return train_bpe(texts, vocab_size, config.words, config.fim_tokens)
 
 

@@ -8,41 +8,56 @@ from genjax.data.tokenizers.bpe_files import load_gpt2_files, load_tokenizer_jso
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.data.tokenizers.character import CharacterTokenizer
 from genjax.data.tokenizers.sentencepiece import MODEL_FILE, load_sentencepiece
+from genjax.data.tokenizers.wordpiece import (
+    VOCABULARY,
+    WordPieceTokenizer,
+    holds_wordpiece,
+    load_vocabulary,
+    load_wordpiece_json,
+)
 from genjax.errors import DataError
 
 
 def has_tokenizer(folder: Path | str) -> bool:
     """Whether `load_tokenizer` finds files of a tokenizer in the folder."""
     names = {path.name for path in Path(folder).iterdir()}
-    return bool(names & {MANIFEST, "tokenizer.json", MODEL_FILE}) or {"vocab.json", "merges.txt"} <= names
+    return bool(names & {MANIFEST, "tokenizer.json", VOCABULARY, MODEL_FILE}) or {"vocab.json", "merges.txt"} <= names
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """Reads what `Tokenizer.save` wrote, or what lies beside a published model's weights.
 
     Args:
-        path: a folder with genjax' own files, tokenizer.json, vocab.json and merges.txt, or tokenizer.model (looked for in this
-            order); or one such tokenizer.json or .model file.
+        path: a folder with genjax' own files, tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model (looked
+            for in this order); or one such tokenizer.json, .txt or .model file.
 
     Raises:
         DataError: nothing there, nothing that is a tokenizer, or a file that cannot be read.
     """
     path = Path(path).expanduser()
     if path.is_file():
-        return load_sentencepiece(path) if path.suffix == ".model" else load_tokenizer_json(path)
+        kinds = {".model": load_sentencepiece, ".txt": load_vocabulary}
+        return kinds.get(path.suffix, _load_json)(path)
     if not path.is_dir():
         raise DataError(f"the tokenizer folder {path} does not exist.")
     if (path / MANIFEST).exists():
         return _saved(path)
     if (path / "tokenizer.json").exists():
-        return load_tokenizer_json(path / "tokenizer.json")
+        return _load_json(path / "tokenizer.json")
     if (path / "vocab.json").exists() and (path / "merges.txt").exists():
         return load_gpt2_files(path)
+    if (path / VOCABULARY).exists():
+        return load_vocabulary(path / VOCABULARY)
     if (path / MODEL_FILE).exists():
         return load_sentencepiece(path / MODEL_FILE)
     raise DataError(
-        f"the folder {path} holds no tokenizer; expected {MANIFEST}, tokenizer.json, vocab.json with merges.txt, or {MODEL_FILE}."
+        f"the folder {path} holds no tokenizer; expected {MANIFEST}, tokenizer.json, vocab.json with merges.txt, {VOCABULARY}, "
+        f"or {MODEL_FILE}."
     )
+
+
+def _load_json(file: Path) -> Tokenizer:
+    return load_wordpiece_json(file) if holds_wordpiece(file) else load_tokenizer_json(file)
 
 
 def _saved(folder: Path) -> Tokenizer:
@@ -57,6 +72,10 @@ def _saved(folder: Path) -> Tokenizer:
         if manifest["kind"] == "bpe":
             serialized = load_tokenizer_json(folder / "tokenizer.json").serialized
             return BPETokenizer(serialized, manifest["bos_id"], manifest["eos_id"], manifest["adds_bos"])
+        if manifest["kind"] == "wordpiece":
+            serialized = load_wordpiece_json(folder / "tokenizer.json").serialized
+            return WordPieceTokenizer(serialized, *(manifest[f"{name}_id"] for name in ("cls", "sep", "mask", "pad")))
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / MANIFEST} lacks {error}; save the tokenizer again.") from error
-    raise DataError(f"{folder / MANIFEST} names the kind {manifest['kind']!r}; known: byte, character, sentencepiece, bpe.")
+    known = "byte, character, sentencepiece, bpe, wordpiece"
+    raise DataError(f"{folder / MANIFEST} names the kind {manifest['kind']!r}; known: {known}.")
