@@ -33,6 +33,7 @@ def parse_options(request_type: type, arguments: Sequence[str], others: Sequence
     """
     hints = typing.get_type_hints(request_type)
     known = {field.name: hints[field.name] for field in dataclasses.fields(request_type)}
+    written = {field.name: _written_type(field, hints[field.name]) for field in dataclasses.fields(request_type)}
     values: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
@@ -52,7 +53,7 @@ def parse_options(request_type: type, arguments: Sequence[str], others: Sequence
             continue
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise RequestError(f"--{name} has no value; write --{name}={_type_name(known[name])}.")
+                raise RequestError(f"--{name} has no value; write --{name}={written[name]}.")
             text = rest.pop(0)
         if typing.get_origin(known[name]) is tuple:
             values[name] = (*values.get(name, ()), _parse(typing.get_args(known[name])[0], text, name))
@@ -91,8 +92,11 @@ def help_text(request_type: type) -> str:
     for field in dataclasses.fields(request_type):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         known = "" if default is dataclasses.MISSING or default in ("", (), None, False) else f" (default {default})"
-        kind = "FILE" if field.metadata.get("from_file") else _type_name(hints[field.name])
-        left = f"  --{field.name}" + ("" if hints[field.name] is bool else f" {kind}")
+        left = f"  --{field.name}"
+        if hints[field.name] is not bool:
+            left += f" {_written_type(field, hints[field.name])}"
+        elif default is True:
+            left += f", --no-{field.name}"
         rows.append((left, f"{field.metadata.get('help', '')}{known}"))
     width = max((len(left) for left, _ in rows), default=0) + 2
     return "\n".join(f"{left:<{width}}{text}".rstrip() for left, text in rows)
@@ -108,6 +112,8 @@ def _build(request_type: type, values: Mapping[str, Any], where: str) -> Any:
         for field in dataclasses.fields(request_type)
         if field.metadata.get("from_file") and isinstance(values.get(field.name), str) and values[field.name]
     }
+    if empty := [name for name, text in read.items() if not text]:
+        raise RequestError(f"{where}: the file {values[empty[0]]} of --{empty[0]} is empty.")
     values = {**values, **read}
     for name, value in values.items():
         if isinstance(value, str) and not _is_utf8(value):
@@ -143,7 +149,7 @@ def _read_text(path: Path, expected: str = "") -> str:
 def _object(where: str, line: str) -> Mapping[str, Any]:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{where} is not JSON: {error}.") from error
     if not isinstance(values, dict):
         raise RequestError(f'{where} must be an object such as {{"prompt": "..."}}, but is {line.strip()[:80]}.')
@@ -171,6 +177,10 @@ def _parse(hint: Any, text: str, name: str) -> Any:
     else:
         return text
     raise RequestError(f"--{name} must be {_type_name(hint)}, but is {text!r}.")
+
+
+def _written_type(field: dataclasses.Field, hint: Any) -> str:
+    return "FILE" if field.metadata.get("from_file") else _type_name(hint)
 
 
 def _type_name(hint: Any) -> str:

@@ -119,3 +119,12 @@ def test_help_has_a_line_for_each_field():
     assert line.split()[1] == "NUMBER" and line.endswith("(default 1.0)")
     assert any("--early_stopping heuristic|full|never" in line for line in lines)
     assert any(line.startswith("  --stop TEXT") and "repeatable" in line for line in lines)
+
+
+def test_what_is_on_by_default_is_listed_with_the_option_that_turns_it_off():
+    @dataclass(frozen=True)
+    class Switches:
+        trim: bool = True
+        rank: bool = False
+
+    assert [line.strip() for line in help_text(Switches).splitlines()] == ["--trim, --no-trim   (default True)", "--rank"]
