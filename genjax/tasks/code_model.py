@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from genjax import decoding
 from genjax.data import DataInfo
+from genjax.data.code.languages import canonical
 from genjax.data.tokenizers.fim import FIM_TOKENS, Sentinels, encode_inside, find_sentinels, infill_prompt
 from genjax.decoding.batches import DEFAULT_NEW_TOKENS
 from genjax.errors import RequestError
@@ -69,7 +70,7 @@ class CodeModel(LanguageModel):
         if trimmed := self._fitted(request)[1]:
             context["trimmed_tokens"] = trimmed
         if request.findings:
-            context |= {"findings": None, "language": request.language}  # sampling/findings.py puts them in
+            context |= {"findings": None, "language": canonical(request.language)}  # sampling/findings.py puts them in
         made = [
             Artifact("text", generation.text, {**context, "sample": number, **_metadata(request, generation)})
             for number, generation in enumerate(generations)

@@ -66,9 +66,10 @@ def test_findings_are_printed_and_written(run, gap, tmp_path, capsys):
     command = ("--workdir", run, "--prompt=x = eval(y)\n#", "--findings", *KNOBS)
     printed = call(capsys, *command)
     assert "\n--- findings ---\n" in printed and "parse" in printed.partition("--- findings ---")[2]
-    call(capsys, *command, "--num_samples=2", "--out", tmp_path / "texts.jsonl")
+    call(capsys, *command, "--num_samples=2", "--language=Python", "--out", tmp_path / "texts.jsonl")
     for line in lines(tmp_path / "texts.jsonl"):
         assert line["findings"].keys() == {"parses", "security", "lint", "verbatim"} and line["findings"]["verbatim"] is None
+        assert line["language"] == "python" and line["findings"]["parses"] is not None
     assert "findings are of finished texts; leave out --stream" in call(capsys, *command, "--stream", code=2)
     assert "findings" not in call(capsys, "--workdir", run, "--prompt=x", *KNOBS)
 
@@ -97,6 +98,9 @@ def test_a_file_that_is_not_there_is_named(run, tmp_path, capsys):
     assert "there is no file nowhere.py." in call(capsys, "--workdir", run, "--file=nowhere.py", code=2)
     (tmp_path / "latin.py").write_bytes(b"caf\xe9<FILL>")
     assert "is not UTF-8 text (byte 3)" in call(capsys, "--workdir", run, "--file", tmp_path / "latin.py", code=2)
+    (tmp_path / "empty.py").touch()
+    assert "empty.py of --file is empty" in call(capsys, "--workdir", run, "--file", tmp_path / "empty.py", code=2)
+    assert "--file has no value; write --file=FILE" in call(capsys, "--workdir", run, "--file", code=2)
     assert "--file FILE" in call(capsys, "--workdir", run, "--help")
 
 
