@@ -17,7 +17,9 @@ from typing import Any
 
 from genjax import tasks
 from genjax.config import differences
+from genjax.data.code.manifest import content_hash, recorded
 from genjax.data.documents import documents
+from genjax.data.sources.document import Document
 from genjax.errors import GenjaxError, RequestError
 from genjax.evaluation.code import isolation
 from genjax.evaluation.code.execution import evaluate_samples
@@ -27,6 +29,7 @@ from genjax.evaluation.code.passages import Function, Line, held_out_functions, 
 from genjax.evaluation.code.problems import Problem, read_problems
 from genjax.evaluation.code.results import write_records
 from genjax.evaluation.code.sandbox import Limits
+from genjax.parallel import processes
 from genjax.parallel.rules import DEFAULT_RULES
 from genjax.sampling.code_samples import LEFT_TO_RIGHT, ORDERS, Writer, fill_lines, sample_problems, write_functions
 from genjax.sampling.loop import Sampler
@@ -34,7 +37,8 @@ from genjax.sampling.run import parse_mesh, read_config, run_task, run_variables
 from genjax.storage.restore import checkpoint_steps
 from genjax.tasks.code_model import as_code_model
 
-PARTS = ("problems", "lines", "functions")
+# What is measured, and the files of each: the first holds its texts.
+PARTS = {"problems": ("samples.jsonl", "results.jsonl"), "lines": ("lines.jsonl",), "functions": ("functions.jsonl",)}
 KS = (1, 10, 100)
 
 
@@ -74,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
         GenjaxError: anything that the person at the keyboard can mend, before anything is sampled where that is possible.
     """
     _check(options)
+    processes.initialize()
     problems = read_problems(options.problems) if options.problems else {}
     permitted = None
     if options.allow_execution:
@@ -151,16 +156,27 @@ def _functions(write: Writer, functions: Sequence[Function], num_samples: int, f
 def _passages(options: argparse.Namespace) -> dict[str, list[Any]]:
     """The held-out lines and functions that are asked for."""
     if options.held_out:
-        files = {"source": "files", "path": options.held_out, "encoding_errors": "replace"}
-        section, side = {"name": "text", "evaluation_fraction": 0.0, **files}, "train"
+        files = {"source": "files", "path": options.held_out, "filters": {"min_bytes": 0}, "duplicates": {"near": "ignore"}}
+        section, side = {"name": "code", "evaluation_fraction": 0.0, **files}, "train"
     elif options.workdir:
         section, side = read_config(Path(options.workdir))["data"], "evaluation"
     asked = {"lines": (held_out_lines, options.infill_lines), "functions": (held_out_functions, options.functions)}
     files = list(documents(section, side)) if options.infill_lines or options.functions else []
+    files = files if options.held_out or not files else _as_held_out(files, Path(options.workdir))
     found = {name: choose(files, count, options.seed) for name, (choose, count) in asked.items() if count}
     for name, passages in found.items():
         if not passages:
             raise RequestError(f"the held-out files have no {name} to write again; name others with --held_out.")
+    return found
+
+
+def _as_held_out(files: list[Document], run: Path) -> list[Document]:
+    """Those of the files that the run held out by its manifest: where the data have changed since, others may be like what it was
+    trained on."""
+    kept = recorded(run, "evaluation")
+    found = files if kept is None else [file for file in files if content_hash(file) in kept]
+    if left := len(files) - len(found):
+        print(f"left out of {len(files)} held-out documents: {left}, which the data did not have at training", file=sys.stderr)
     return found
 
 
@@ -173,9 +189,11 @@ def _check(options: argparse.Namespace) -> None:
         raise RequestError("weights hold out no files; name some with --held_out PATH.")
     if options.infill_lines:
         edit_similarity("", "")  # what it needs is missing now or never
-    for name, least in (("infill_lines", 0), ("functions", 0), ("num_samples", 1), ("max_new_tokens", 0)):
-        if getattr(options, name) < least:
-            raise RequestError(f"--{name} is {getattr(options, name)}; it must be {least} or more.")
+    for name, least in (("infill_lines", 0), ("functions", 0), ("num_samples", 1), ("max_new_tokens", 0), ("workers", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise RequestError(f"--{name} is {value}; it must be {least} or more.")
+    Limits(timeout=options.timeout)
 
 
 def _asked(options: argparse.Namespace) -> list[str]:
@@ -205,9 +223,13 @@ def _settings(options: argparse.Namespace, checkpoint: int | None, knobs: Mappin
 
 
 def _settle(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Notes the settings in the folder; raises RequestError where it holds texts of others."""
+    """Notes the settings in the folder; raises RequestError where it holds texts of others, or files that are not ours."""
     old = _read(folder / "settings.json")
-    changed = [line for name in settings for line in differences(old.get(name, settings[name]), settings[name], name)]
+    ours = [file for name in settings if name not in old for file in PARTS[name]] + ([] if old else ["summary.json"])
+    if foreign := [file for file in ours if (folder / file).exists()]:
+        raise RequestError(f"{folder} holds a {foreign[0]} that is not of this command; choose another --out.")
+    begun = [name for name in settings if (file := folder / PARTS[name][0]).exists() and file.stat().st_size]
+    changed = [line for name in begun for line in differences(old[name], settings[name], name)]
     if changed:
         raise RequestError(f"{folder} holds texts of other settings ({'; '.join(changed)}); choose another --out.")
     _write(folder / "settings.json", {**old, **settings})

@@ -1,9 +1,10 @@
 """What a code model writes to be measured by: solutions, lines, functions. Kept as it is made, so that a stop loses little."""
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,13 @@ def _grow(
 ) -> list[Row]:
     """The rows of all items, in their order; those that the file holds are not made again, the others are added to it."""
     found: dict[Hashable, list[Row]] = {}
-    for row in _read(file):
-        found.setdefault(key_of_row(row), []).append(row)
+    for number, row in _read(file):
+        try:
+            found.setdefault(key_of_row(row), []).append(row)
+        except (KeyError, TypeError) as error:
+            raise RequestError(
+                f"{file}:{number} is no row of {title} ({error}); remove the line, or choose another --out."
+            ) from error
     done = {key_of_item(item): rows for item in items if len(rows := found.get(key_of_item(item), [])) == rows_of_item}
     _write(file, [row for rows in done.values() for row in rows])
     missing = [item for item in items if key_of_item(item) not in done]
@@ -113,7 +119,7 @@ def _grow(
         for start in range(0, len(missing), size):
             group = missing[start : start + size]
             rows = make(group)
-            with open(file, "a", encoding="utf-8") as stream:
+            with _saving(file), open(file, "a", encoding="utf-8") as stream:
                 stream.write("".join(map(_line, rows)))
             for number, item in enumerate(group):
                 done[key_of_item(item)] = rows[number * rows_of_item : (number + 1) * rows_of_item]
@@ -121,13 +127,13 @@ def _grow(
     return [row for item in items for row in done[key_of_item(item)]]
 
 
-def _read(file: Path) -> list[Row]:
-    """The rows of a file, less a last one that was cut short."""
+def _read(file: Path) -> list[tuple[int, Row]]:
+    """The rows of a file with their lines, less a last one that was cut short."""
     rows = []
     lines = file.read_text("utf-8").split("\n") if file.exists() else []
     for number, line in enumerate(lines, 1):
         try:
-            rows += [json.loads(line)] if line else []
+            rows += [(number, json.loads(line))] if line else []
         except ValueError as error:
             if number < len(lines):
                 raise RequestError(f"{file}:{number} is not JSON: {error}; remove the line, or choose another --out.") from error
@@ -136,8 +142,17 @@ def _read(file: Path) -> list[Row]:
 
 def _write(file: Path, rows: Sequence[Row]) -> None:
     partial = file.with_name(file.name + ".partial")
-    partial.write_text("".join(map(_line, rows)), encoding="utf-8")
-    os.replace(partial, file)
+    with _saving(file):
+        partial.write_text("".join(map(_line, rows)), encoding="utf-8")
+        os.replace(partial, file)
+
+
+@contextlib.contextmanager
+def _saving(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}.") from error
 
 
 def _line(row: Row) -> str:

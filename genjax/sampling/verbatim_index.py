@@ -5,12 +5,11 @@ python -m genjax.sampling.verbatim_index --workdir=runs/code --query=suggestion.
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from genjax.data.code.manifest import content_hash, recorded
 from genjax.data.documents import documents
 from genjax.data.sources.document import Document
 from genjax.errors import GenjaxError, RequestError
@@ -18,11 +17,14 @@ from genjax.evaluation.verbatim import FLAGGED_TOKENS, VerbatimIndex
 from genjax.sampling.findings import VERBATIM
 from genjax.sampling.run import read_config
 
-MANIFEST = "data_manifest.jsonl"  # of a run on code: a line with sha256 and split for each document
-
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result = argparse.ArgumentParser(
+        prog="python -m genjax.sampling.verbatim_index",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     result.add_argument("--workdir", required=True, help="a run directory of train.py; the index goes to its folder verbatim/")
     result.add_argument("--overwrite", action="store_true", help="build the index again")
     result.add_argument("--query", metavar="FILE", help="do not build: print the longest run that FILE shares with the corpus")
@@ -44,7 +46,7 @@ def build(workdir: Path, *, overwrite: bool = False) -> str:
     seen: set[str] = set()
     index = VerbatimIndex.build(_hashed(documents(config["data"], "train"), seen))
     index.save(folder, overwrite=overwrite)
-    trained = _trained_on(workdir)
+    trained = recorded(workdir, "train")
     changed = (
         ""
         if trained is None or trained == seen
@@ -79,22 +81,15 @@ def main(arguments: list[str]) -> int:
     except GenjaxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def _hashed(found: Iterable[Document], seen: set[str]) -> Iterator[Document]:
     for document in found:
-        seen.add(hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest())
+        seen.add(content_hash(document))
         yield document
-
-
-def _trained_on(workdir: Path) -> set[str] | None:
-    """The hashes of the training documents by the run's manifest, or None: it has none."""
-    try:
-        lines = [json.loads(line) for line in (workdir / MANIFEST).read_text("utf-8").splitlines()]
-        return {line["sha256"] for line in lines if line["split"] == "train"}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 if __name__ == "__main__":

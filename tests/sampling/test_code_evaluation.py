@@ -1,9 +1,12 @@
 """The evaluation of a code model as a command, on a model that nobody trained."""
 
 import json
+import shutil
 
 import pytest
 
+from genjax.data.code.manifest import manifest_entry
+from genjax.data.documents import documents
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.evaluation.code import isolation
 from genjax.interop import huggingface
@@ -76,6 +79,19 @@ def test_everything_is_measured_kept_and_not_written_again(run, problems, tmp_pa
     assert call(capsys, "--workdir", run, "--out", out, "--functions=3", *sampled, "--held_out", problems).startswith("error")
 
 
+def test_files_of_others_are_left_alone_and_refused_settings_bind_nobody(run, problems, tmp_path, capsys):
+    out = tmp_path / "evaluation"
+    out.mkdir()
+    command = ("--workdir", run, "--out", out, "--problems", problems, "--num_samples=1", "--max_new_tokens=1")
+    for name in ("samples.jsonl", "results.jsonl", "summary.json"):
+        (out / name).write_text("mine")
+        assert f"holds a {name} that is not of this command; choose another --out" in call(capsys, *command)
+        assert [(file.name, file.read_text()) for file in out.iterdir()] == [(name, "mine")]
+        (out / name).unlink()
+    assert "temperature must be 0 or more" in call(capsys, *command, "--temperature=-1")
+    assert "samples: 2" in call(capsys, *command)
+
+
 def test_solutions_are_run_on_request(run, problems, tmp_path, capsys):
     if isolation.probe().missing:
         pytest.skip("this machine cannot isolate programs")
@@ -94,8 +110,24 @@ def test_weights_are_measured_on_files_that_are_named(run, corpus, tmp_path, cap
     ByteTokenizer().save(tmp_path / "weights")  # without sentinels: a language model
     command = ("--weights", tmp_path / "weights", "--out", tmp_path / "evaluation", "--infill_lines=2")
     assert "weights hold out no files; name some with --held_out" in call(capsys, *command)
-    assert "left to right exact match: " in call(capsys, *command, "--held_out", corpus)
+    shutil.copytree(corpus, tmp_path / "corpus")
+    for number in range(40):
+        (tmp_path / "corpus" / f"{number}.pyc").write_bytes(b"\xe9a\nb\0c\n" * 50)
+    assert "left to right exact match: " in call(capsys, *command, "--held_out", tmp_path / "corpus")
+    assert all(row["name"].endswith(".py") for row in rows(tmp_path / "evaluation" / "lines.jsonl"))
     assert rows(tmp_path / "evaluation" / "lines.jsonl")[0].keys() == {"name", "number", "expected", "left_to_right"}
+
+
+def test_files_that_the_run_did_not_hold_out_are_left_out(run, tmp_path, capsys):
+    config = json.loads((run / "config.json").read_text())
+    held_out = list(documents(config["data"], "evaluation"))
+    shutil.copytree(run, tmp_path / "run")
+    entries = [manifest_entry(document, "evaluation") for document in held_out[1:]]
+    (tmp_path / "run" / "data_manifest.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    options = code_evaluation.parser().parse_args([f"--workdir={tmp_path / 'run'}", "--out=x", "--infill_lines=1000"])
+    lines = code_evaluation._passages(options)["lines"]
+    assert {line.name for line in lines} == {document.name for document in held_out[1:]}
+    assert capsys.readouterr().err.startswith(f"left out of {len(held_out)} held-out documents: 1, which")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +138,8 @@ def test_weights_are_measured_on_files_that_are_named(run, corpus, tmp_path, cap
         (("--workdir=RUN", "--weights=x", "--functions=1"), "name one model"),
         (("--workdir=RUN", "--problems=nowhere.jsonl"), "nowhere.jsonl cannot be read"),
         (("--workdir=RUN", "--functions=1", "--num_samples=0"), "--num_samples is 0; it must be 1 or more"),
+        (("--workdir=RUN", "--functions=1", "--workers=0"), "--workers is 0; it must be 1 or more"),
+        (("--workdir=RUN", "--functions=1", "--timeout=inf"), "timeout is inf; a limit must be above 0"),
         (("--workdir=RUN", "--functions=-1"), "--functions is -1; it must be 0 or more"),
         (("--workdir=RUN", "--functions=1", "--checkpoint=7"), "there is no checkpoint of step 7"),
         (("--workdir=RUN", "--functions=1", "--held_out=EMPTY"), "the held-out files have no functions to write again"),

@@ -72,6 +72,9 @@ def test_a_damaged_file_is_named(tmp_path):
     file.write_text('{"task_id": "T/0"\n{"task_id": "T/1", "completion": ""}\n')
     with pytest.raises(RequestError, match="samples.jsonl:1 is not JSON.*; remove the line, or choose another --out"):
         sample_problems(Writer(), PROBLEMS, 3, file)
+    file.write_text('{"task_id": "T/0", "completion": ""}\n{"completion": ""}\n')
+    with pytest.raises(RequestError, match="samples.jsonl:2 is no row of problems .'task_id'.; remove the line"):
+        sample_problems(Writer(), PROBLEMS, 3, file)
 
 
 LINES = [Line("a.py", number, f"before{number}\n", "x" * number, f"\nafter{number}") for number in (2, 4, 7)]

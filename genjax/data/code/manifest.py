@@ -64,5 +64,18 @@ def manifest_entry(document: Document, side: str) -> dict[str, Any]:
     """A document's line of the manifest, see `write_manifest`."""
     content = document.text.encode("utf-8", "surrogatepass")
     known = {name: getattr(document, name) for name in ("language", "licence", "repository")}
-    digest = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    return {"path": document.name, **known, **digest, "split": side}
+    return {"path": document.name, **known, "sha256": content_hash(document), "bytes": len(content), "split": side}
+
+
+def content_hash(document: Document) -> str:
+    """The `sha256` of a document's line."""
+    return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def recorded(run: Path, side: str) -> set[str] | None:
+    """The hashes of the documents that a run has on one side by its manifest; None: it has no manifest."""
+    try:
+        lines = [json.loads(line) for line in (run / MANIFEST).read_text("utf-8").splitlines()]
+        return {line["sha256"] for line in lines if line["split"] == side}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
