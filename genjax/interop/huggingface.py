@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import bert, folders, gpt2, lazy, llama, names, safetensors_io, vit
+from genjax.interop import bert, clip, folders, gpt2, lazy, llama, names, safetensors_io, siglip, vit
 from genjax.interop.family import Family
 from genjax.interop.place import place
 
@@ -22,6 +22,8 @@ FAMILIES: Mapping[str, Family] = {
         llama.FAMILY,
         bert.FAMILY,
         vit.FAMILY,
+        *clip.FAMILIES,
+        siglip.FAMILY,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")

@@ -1,0 +1,113 @@
+"""What the towers of contrastive models share: the hyper-parameters of a stack, and embeddings of length 1, their scale."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from genjax.errors import ConfigError
+from genjax.layers.attention import Implementation
+from genjax.layers.mlp import Activation
+from genjax.models.transformer import BlockConfig, Remat
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """A pre-norm stack and the projection that follows it.
+
+    Attributes:
+        num_layers, num_heads, embed_dim: depth, heads, width of the residual stream.
+        mlp_dim: width of the MLP's hidden layer; 0 for 4 * embed_dim.
+        activation, norm_epsilon: see `BlockConfig`.
+        projection_dim: width of the embedding; 0 for none: the pooled features themselves.
+        scan_layers, remat, dtype, attention: as in `GPTConfig`.
+    """
+
+    num_layers: int = 12
+    num_heads: int = 12
+    embed_dim: int = 768
+    mlp_dim: int = 0
+    activation: Activation = "quick_gelu"
+    norm_epsilon: float = 1e-5
+    projection_dim: int = 512
+    scan_layers: bool = False
+    remat: Remat = "none"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Implementation = "auto"
+
+    def __post_init__(self):
+        for name in ("num_layers", "num_heads", "embed_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name in ("mlp_dim", "projection_dim"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 or more.")
+        if self.embed_dim % self.num_heads:
+            raise ConfigError(
+                f"model.embed_dim {self.embed_dim} does not divide over num_heads {self.num_heads}; "
+                f"use {self.num_heads * max(1, round(self.embed_dim / self.num_heads))}."
+            )
+
+    @property
+    def hidden_width(self) -> int:
+        """`mlp_dim` with its default filled in."""
+        return self.mlp_dim or 4 * self.embed_dim
+
+    def block(self, causal: bool) -> BlockConfig:
+        """The hyper-parameters of each block, initialized as OpenAI's CLIP does it: width ** -0.5, and less by
+        (2 * layers) ** 0.5 where a kernel writes into the residual stream."""
+        return BlockConfig(
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_heads,
+            head_dim=self.embed_dim // self.num_heads,
+            mlp_dim=self.hidden_width,
+            causal=causal,
+            norm_epsilon=self.norm_epsilon,
+            activation=self.activation,
+            dtype=self.dtype,
+            attention=self.attention,
+            init_std=self.embed_dim**-0.5,
+            residual_std=self.embed_dim**-0.5 * (2 * self.num_layers) ** -0.5,
+        )
+
+
+def normalized(x: Float[Array, "*lead features"]) -> Float[Array, "*lead features"]:
+    """x / |x| in float32, and 0 where x is 0."""
+    x = x.astype(jnp.float32)
+    return x * lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), -1, keepdims=True), 1e-24))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def limited(log_scale: Float[Array, ""], maximum: float) -> Float[Array, ""]:
+    """min(log_scale, maximum), whose gradient above the maximum is 0 only where descent would raise the parameter further: one
+    that has overshot can come back."""
+    return jnp.minimum(log_scale, maximum)
+
+
+def _limited_forward(log_scale, maximum):
+    return limited(log_scale, maximum), log_scale
+
+
+def _limited_backward(maximum, log_scale, gradient):
+    return (jnp.where((log_scale <= maximum) | (gradient > 0), gradient, 0.0),)
+
+
+limited.defvjp(_limited_forward, _limited_backward)
+
+
+class Matched(NamedTuple):
+    """Embeddings of length 1 and what turns their cosines into logits: scale * cosine + bias."""
+
+    images: Float[Array, "images embedding"]
+    texts: Float[Array, "texts embedding"]
+    log_scale: Float[Array, ""]
+    bias: Float[Array, ""]
+
+    def logits(self) -> Float[Array, "images texts"]:
+        """Every image against every text."""
+        cosines = jnp.einsum("id,td->it", self.images, self.texts, precision="highest")
+        return jnp.exp(self.log_scale) * cosines + self.bias
