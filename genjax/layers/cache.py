@@ -1,5 +1,7 @@
 """The cache of keys and values for decoding: static shape, rows of different prompt lengths side by side."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -90,6 +92,23 @@ def init_cache(
     if stacked:
         return KVCache(empty(num_layers), empty(num_layers), index, start)
     return KVCache(tuple(empty() for _ in range(num_layers)), tuple(empty() for _ in range(num_layers)), index, start)
+
+
+def with_context(
+    cache: KVCache,
+    keys_values: Sequence[tuple[Array, Array]] | tuple[Array, Array],
+    segment_ids: Int[Array, "contexts context_length"] | None = None,
+) -> KVCache:
+    """The cache with keys and values of a context in it.
+
+    Args:
+        keys_values: what `MultiHeadAttention.keys_values` gives, [B S G K] for each layer; where the cache's layers are stacked,
+            one pair of [L B S G K].
+        segment_ids: 0 where a context is padding.
+    """
+    turned = jax.tree.map(lambda x: _constrain(x.swapaxes(-3, -2)), keys_values)
+    key, value = zip(*turned, strict=True) if isinstance(cache.key, tuple) else turned
+    return cache.replace(cross_key=key, cross_value=value, cross_segment_ids=segment_ids)
 
 
 def write(

@@ -122,10 +122,11 @@ def make_norm(kind: Norm, epsilon: float, use_bias: bool, dtype: str, name: str 
     return LayerNorm(epsilon, use_bias=use_bias, dtype=jnp.dtype(dtype), name=name)
 
 
-def make_attention(config: BlockConfig, cross: bool, name: str | None = None) -> MultiHeadAttention:
-    """A block's self-attention, or its cross-attention."""
+def make_attention(config: BlockConfig, cross: bool, name: str | None = None, detached: bool = False) -> MultiHeadAttention:
+    """A block's self-attention, or its cross-attention; `detached` to apply it to parameters at hand inside another module."""
     c = config
     return MultiHeadAttention(
+        **({"parent": None} if detached else {}),
         num_heads=c.num_heads,
         num_kv_heads=c.num_kv_heads,
         head_dim=c.head_dim,
