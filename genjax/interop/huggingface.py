@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import bert, clip, folders, gpt2, lazy, llama, names, safetensors_io, siglip, vit
+from genjax.interop import bert, clip, folders, gpt2, lazy, llama, names, safetensors_io, siglip, t5, vit
 from genjax.interop.family import Family
 from genjax.interop.place import place
 
@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, Family] = {
         vit.FAMILY,
         *clip.FAMILIES,
         siglip.FAMILY,
+        t5.FAMILY,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")
