@@ -13,12 +13,16 @@ import jax
 from genjax import data
 from genjax.config import choose
 from genjax.data.tokenizers.fim import find_sentinels
-from genjax.errors import ConfigError
+from genjax.errors import CheckpointError, ConfigError
 from genjax.interop import huggingface
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
-TASKS = {"language_model": "genjax.tasks.language_model", "code_model": "genjax.tasks.code_model"}
+TASKS = {
+    "language_model": "genjax.tasks.language_model",
+    "code_model": "genjax.tasks.code_model",
+    "seq2seq": "genjax.tasks.seq2seq",
+}
 
 
 def build(section: Mapping[str, Any], info: Any) -> Task:
@@ -38,7 +42,7 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
-WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
+WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model", "t5": "genjax.tasks.seq2seq"}
 
 
 def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None, rules: Any = None) -> tuple[Task, Any]:
@@ -60,6 +64,8 @@ def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
     """The task of a folder of published weights, before they are read. Arguments and errors as for `open_weights`."""
     path = Path(folder)
     kind, _ = huggingface.read_config(path)
+    if kind not in WEIGHTS:
+        raise CheckpointError(f"{path} holds a {kind}, and no task samples from it; those of {', '.join(WEIGHTS)} can be opened.")
     tokenizer = data.load_tokenizer(path) if data.has_tokenizer(path) else None
     infills = tokenizer is not None and find_sentinels(tokenizer) is not None
     return importlib.import_module(TASKS["code_model"] if infills else WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
