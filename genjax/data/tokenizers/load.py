@@ -7,6 +7,7 @@ from genjax.data.tokenizers.bpe import BPETokenizer
 from genjax.data.tokenizers.bpe_files import load_gpt2_files, load_tokenizer_json
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.data.tokenizers.character import CharacterTokenizer
+from genjax.data.tokenizers.clip_bpe import holds_clip, load_clip
 from genjax.data.tokenizers.sentencepiece import MODEL_FILE, load_sentencepiece
 from genjax.data.tokenizers.wordpiece import (
     VOCABULARY,
@@ -45,7 +46,7 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     if (path / "tokenizer.json").exists():
         return _load_json(path / "tokenizer.json")
     if (path / "vocab.json").exists() and (path / "merges.txt").exists():
-        return load_gpt2_files(path)
+        return load_clip(path) if holds_clip(path / "vocab.json") else load_gpt2_files(path)
     if (path / VOCABULARY).exists():
         return load_vocabulary(path / VOCABULARY)
     if (path / MODEL_FILE).exists():
@@ -57,6 +58,8 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
 
 
 def _load_json(file: Path) -> Tokenizer:
+    if holds_clip(file):
+        return load_clip(file)
     return load_wordpiece_json(file) if holds_wordpiece(file) else load_tokenizer_json(file)
 
 
@@ -75,7 +78,9 @@ def _saved(folder: Path) -> Tokenizer:
         if manifest["kind"] == "wordpiece":
             serialized = load_wordpiece_json(folder / "tokenizer.json").serialized
             return WordPieceTokenizer(serialized, *(manifest[f"{name}_id"] for name in ("cls", "sep", "mask", "pad")))
+        if manifest["kind"] == "clip":
+            return load_clip(folder / "tokenizer.json", manifest["unescape"], manifest["fix_text"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / MANIFEST} lacks {error}; save the tokenizer again.") from error
-    known = "byte, character, sentencepiece, bpe, wordpiece"
+    known = "byte, character, sentencepiece, bpe, wordpiece, clip"
     raise DataError(f"{folder / MANIFEST} names the kind {manifest['kind']!r}; known: {known}.")
