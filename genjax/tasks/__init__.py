@@ -18,11 +18,7 @@ from genjax.interop import huggingface
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
-TASKS = {
-    "language_model": "genjax.tasks.language_model",
-    "code_model": "genjax.tasks.code_model",
-    "seq2seq": "genjax.tasks.seq2seq",
-}
+TASKS = {"language_model": "genjax.tasks.language_model", "code_model": "genjax.tasks.code_model"}
 
 
 def build(section: Mapping[str, Any], info: Any) -> Task:
@@ -42,7 +38,7 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
-WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model", "t5": "genjax.tasks.seq2seq"}
+WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
 
 
 def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None, rules: Any = None) -> tuple[Task, Any]:
