@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = ((2, 32), (2, 64), (3, 96), (4, 128), (5, 160))  # layers, width
+SIZES = ((2, 32), (2, 64), (3, 96), (4, 128))  # layers, width
 
 
 def main() -> None:
@@ -73,10 +73,11 @@ def fit(x, y) -> tuple[float, float, float]:
 
 
 def envelope(runs: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Points (compute, loss) that no run has beaten with less compute."""
-    points = sorted((c, loss) for run in runs for c, loss in zip(run["flops"], run["losses"], strict=True))
+    """Points (compute, loss) that no run has beaten with less compute. The first quarter of a run, where the rate has just warmed
+    up, is left out."""
+    pairs = [pair for run in runs for pair in list(zip(run["flops"], run["losses"], strict=True))[len(run["flops"]) // 4 :]]
     best, kept = np.inf, []
-    for compute, loss in points:
+    for compute, loss in sorted(pairs):
         if loss < best:
             best = loss
             kept.append((compute, loss))
@@ -98,6 +99,7 @@ def plot(runs: list[dict], laws: dict, file: Path) -> None:
     right.set(xlabel="training compute, FLOPs (6 N D)", title="on the way")
     for axes in (left, right):
         axes.grid(True, which="both", alpha=0.3)
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())  # its labels would run into each other
         axes.legend()
     figure.tight_layout()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,8 @@ def plot(runs: list[dict], laws: dict, file: Path) -> None:
 
 
 def describe(runs: list[dict], laws: dict, options: argparse.Namespace, overrides: list[str], picture: Path) -> str:
-    command = " ".join(["python benchmarks/scaling.py", f"--config={options.config}", *overrides])
+    told = [argument for argument in overrides if "cache_dir" not in argument]
+    command = " ".join(["python benchmarks/scaling.py", f"--config={options.config}", *told])
     rows = [
         f"| {run['name']} | {run['parameters']:,} | {run['tokens'][-1]:,} | {run['flops'][-1]:.2e} | {run['losses'][-1]:.3f} | "
         f"{run['bits_per_byte']:.3f} |"
@@ -116,7 +119,8 @@ def describe(runs: list[dict], laws: dict, options: argparse.Namespace, override
         [
             "# Scaling of the code model on two CPU cores",
             "",
-            f"Made by `{command}`: one recipe in {len(runs)} sizes, the same data and tokens for each, one seed.",
+            f"Made by `{command}`:",
+            f"one recipe in {len(runs)} sizes, the same data and tokens for each, one seed. Loss in nats a token.",
             "",
             f"![held-out loss against parameters and compute]({picture})",
             "",
@@ -127,8 +131,8 @@ def describe(runs: list[dict], laws: dict, options: argparse.Namespace, override
             f"- Over parameters: L = (N / {n:.3g})^-{a:.3f}, largest residual {n_off:.1%}.",
             f"- Over compute, along the lower envelope: L = (C / {c:.3g})^-{b:.3f}, largest residual {c_off:.1%}.",
             "",
-            "Kaplan et al., 2020, found 0.076 and 0.050 on web text with far larger networks. These fits are over two orders of "
-            "magnitude of tiny networks and say nothing beyond them.",
+            "Kaplan et al., 2020, found exponents of 0.076 and 0.050 on web text with far larger networks. These fits are over",
+            "less than two orders of magnitude of tiny networks, and say nothing beyond them.",
             "",
         ]
     )
