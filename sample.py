@@ -8,6 +8,7 @@ The model's own options (temperature, ...) are listed by --help together with --
 """
 
 import argparse
+import os
 import sys
 
 from genjax.errors import GenjaxError
@@ -38,18 +39,22 @@ def main(arguments: list[str]) -> int:
     options, rest = parser().parse_known_args(arguments)
     try:
         if options.help and not (options.workdir or options.weights):
-            parser().print_help()
+            print(parser().format_help(), flush=True)
             return 0
         if bool(options.workdir) == bool(options.weights):
             raise GenjaxError("name one model: --workdir RUN for a run of train.py, or --weights DIR for published weights.")
         from genjax.sampling import command  # imports jax: bad arguments are answered before that takes its seconds
 
         command.run(options, rest, usage=parser().format_help())
+        sys.stdout.flush()
     except GenjaxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

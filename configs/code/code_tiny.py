@@ -27,6 +27,7 @@ def get_config():
                     "mlp_dim": 512,
                     "use_bias": False,
                 },
+                "infill_order": "spm",
                 "prompts": ("import os\n\n\ndef", "import", "class"),
                 "sample_tokens": 96,
             },

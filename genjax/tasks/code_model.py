@@ -16,7 +16,7 @@ from genjax.errors import RequestError
 from genjax.evaluation.code.problems import HUMAN_EVAL_STOP
 from genjax.tasks import language_model
 from genjax.tasks.contract import Artifact
-from genjax.tasks.language_model import LanguageModel
+from genjax.tasks.language_model import LanguageModel, LanguageModelConfig
 from genjax.tasks.text_sampling import TextRequest
 
 # Where a function at the left margin is over: also at the next one's decorator.
@@ -38,7 +38,7 @@ class CodeRequest(TextRequest):
     suffix: str = _knob("", "fill in: the code after the gap")
     file: str = _knob("", "fill in: a file with the marker where the gap is", from_file=True)
     marker: str = _knob("<FILL>", "what marks the gap in the file")
-    infill_order: Literal["psm", "spm"] = _knob("psm", "the model reads prefix, suffix, or suffix, prefix")
+    infill_order: Literal["", "psm", "spm"] = _knob("", "the model reads prefix, suffix (psm) or suffix, prefix (spm)")
     function: bool = _knob(False, "the prompt is a signature with its docstring: write the function and end where it ends")
     trim: bool = _knob(True, "a context that is too long loses what is farthest from the new code; off: it is an error")
     rank: bool = _knob(False, "order the samples of a prompt by their mean log-probability, the best first")
@@ -47,10 +47,21 @@ class CodeRequest(TextRequest):
 
 
 @dataclass(frozen=True)
+class CodeModelConfig(LanguageModelConfig):
+    """The section `config.task`."""
+
+    name: str = "code_model"
+    infill_order: Literal["psm", "spm"] = "psm"  # of requests that name none: what `data.fim.spm_rate` taught best
+
+
+@dataclass(frozen=True)
 class CodeModel(LanguageModel):
     """A GPT over code: the loss is the language model's; the data decide whether it learns to fill in the middle."""
 
+    config: CodeModelConfig
+
     request_type = CodeRequest
+    config_type = CodeModelConfig
 
     @functools.cached_property
     def sentinels(self) -> Sentinels | None:
@@ -104,7 +115,7 @@ class CodeModel(LanguageModel):
             prefix, suffix = prefix[max(len(prefix) - (room - kept), 0) :], suffix[:kept]
         else:
             excess = 0
-        order = request.infill_order
+        order = request.infill_order or self.config.infill_order
         return start + infill_prompt(lambda _: prefix, self.sentinels, "", "", order, lambda _: suffix), excess
 
     @property
@@ -164,7 +175,9 @@ def as_code_model(task: Any) -> CodeModel:
     """
     if not isinstance(task, LanguageModel):
         raise RequestError(f"{type(task).__name__} does not write code; name a run or weights of a language or code model.")
-    return task if isinstance(task, CodeModel) else CodeModel(task.model_config, task.info, task.config)
+    if isinstance(task, CodeModel):
+        return task
+    return CodeModel(task.model_config, task.info, CodeModelConfig(**{**vars(task.config), "name": CodeModelConfig.name}))
 
 
 def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> CodeModel:

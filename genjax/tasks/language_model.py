@@ -70,6 +70,8 @@ class LanguageModel(TextSampling):
 
     config: LanguageModelConfig
 
+    config_type = LanguageModelConfig
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know before the run starts."""
@@ -182,12 +184,12 @@ def from_weights(
     info = dataclasses.replace(
         describe({"name": "text", "sequence_length": network.context_length}, tokenizer), vocab_size=network.vocab_size
     )
-    return kind(network, info, LanguageModelConfig(model={}))
+    return kind(network, info, kind.config_type(model={}))
 
 
 def build(section: Mapping[str, Any], info: DataInfo, kind: type[LanguageModel] = LanguageModel) -> LanguageModel:
     """The task, of the class `kind`, from `config.task` and what the data knows of itself."""
-    config = structure(LanguageModelConfig, section, "config.task")
+    config = structure(kind.config_type, section, "config.task")
     network = model_config(config.model, info.vocab_size or 0)
     if info.sequence_length > network.context_length:
         raise ConfigError(

@@ -63,6 +63,14 @@ def test_a_gap_is_read_as_in_the_paper():
     assert read(task, prompt="def f(") == before
 
 
+def test_a_run_says_the_order_of_gaps_that_name_none():
+    task = build()
+    spm = dataclasses.replace(task, config=dataclasses.replace(task.config, infill_order="spm"))
+    gap = {"prefix": "def f(", "suffix": "):\n"}
+    assert read(spm, **gap) == read(task, **gap, infill_order="spm") != read(task, **gap)
+    assert read(spm, **gap, infill_order="psm") == read(task, **gap)
+
+
 def test_a_tokenizer_that_begins_texts_begins_gaps():
     class Beginning(ByteTokenizer):
         adds_bos = True

@@ -101,7 +101,7 @@ def _verbatim(suggestion: str, index: VerbatimIndex, flagged_tokens: int) -> dic
 def _scan(source: str) -> list[dict[str, Any]]:
     """Bandit's issues. What the code says of itself (`# nosec`) does not count: a model may have written that too."""
     check_installed()
-    with _quiet("bandit"), tempfile.TemporaryDirectory() as folder:
+    with _quiet("bandit", "stevedore"), tempfile.TemporaryDirectory() as folder:
         from bandit.core.config import BanditConfig
         from bandit.core.manager import BanditManager
 
@@ -153,14 +153,16 @@ def _pyflakes(tree: ast.Module | None) -> list[dict[str, Any]] | None:
 
 
 @contextlib.contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """Keeps a library's log lines, and the parser's opinion of escapes, from the terminal."""
-    log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Keeps libraries' log lines, and the parser's opinion of escapes, from the terminal."""
+    logs = [logging.getLogger(name) for name in loggers]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
