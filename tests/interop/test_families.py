@@ -25,7 +25,7 @@ LLAMA3 = {
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True; supported: False"),
         ({"scale_attn_weights": False}, "scale_attn_weights is False; supported: True"),
         ({"add_cross_attention": True}, "add_cross_attention is True"),
-        ({"activation_function": "quick_gelu"}, "activation_function is 'quick_gelu'; supported: gelu_new"),
+        ({"activation_function": "mish"}, "activation_function is 'mish'; supported: gelu_new"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}; supported: not set"),
         ({"n_layer": "12"}, "n_layer is '12', expected a positive whole number"),
         ({"n_head": 0}, "n_head is 0, expected a positive whole number"),

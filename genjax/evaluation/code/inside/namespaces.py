@@ -87,10 +87,16 @@ def build_root(root: str, visible: Sequence[str], storage: int) -> None:
         root: an existing empty folder to mount on.
         visible: paths that stay where they are; links stay links.
         storage: bytes that the folder may hold.
+
+    `/tmp` is the folder too; where something visible lies below it (an environment made there), it is an empty one of its own.
     """
     sealed = kernel.MS_NOSUID | kernel.MS_NODEV
+    options = f"size={storage},nr_inodes={NODES},mode=1777"
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", root, "tmpfs", sealed, "size=1m,mode=755")
+    if any(path.startswith("/tmp/") for path in visible):
+        os.mkdir(f"{root}/tmp")
+        kernel.mount("tmpfs", f"{root}/tmp", "tmpfs", sealed | kernel.MS_NOEXEC, options)
     for path in visible:
         target = root + path
         if os.path.islink(path):
@@ -105,7 +111,6 @@ def build_root(root: str, visible: Sequence[str], storage: int) -> None:
         os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY))
         kernel.mount(f"/dev/{name}", f"{root}/dev/{name}", "", kernel.MS_BIND)
     os.mkdir(root + FOLDER)
-    options = f"size={storage},nr_inodes={NODES},mode=1777"
     kernel.mount("tmpfs", root + FOLDER, "tmpfs", sealed | kernel.MS_NOEXEC, options)
     if not os.path.lexists(f"{root}/tmp"):
         os.symlink(FOLDER, f"{root}/tmp")
