@@ -45,6 +45,7 @@ RunDirectory(sys.argv[1])
 if len(sys.argv) == 2 or os.fork():
     print("locked", flush=True)
 sys.stdin.read()
+os._exit(0)  # what threads were doing at the fork cannot be waited for
 """
 
 
