@@ -1,11 +1,17 @@
 """Losses that several objectives share."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from genjax.parallel.rules import current_context
+
+# Logits of one device above this size are computed in chunks of positions.
+_LOGITS_BYTES = 1 << 30
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -84,3 +90,17 @@ def language_model_sums(
     zero = jnp.zeros((), jnp.float32)
     totals, _ = jax.lax.scan(body, (zero, zero), (cut(hidden), cut(targets), cut(mask)))
     return totals
+
+
+def logits_chunk(batch: int, length: int, vocab_size: int) -> int:
+    """The `chunk` for `language_model_sums`: the largest divisor of the length whose logits stay under a limit on one device of
+    the parallel context; 0 where all of them do."""
+    context = current_context()
+    axes = dict(context[0].shape) if context else {}
+    if axes.get("sequence", 1) > 1:  # positions are split over devices already; cutting them would move them about
+        return 0
+    devices = math.prod(axes.get(axis, 1) for axis in ("data", "fsdp", "tensor"))
+    position_bytes = 4 * batch * vocab_size / max(devices, 1)
+    if position_bytes * length <= _LOGITS_BYTES:
+        return 0
+    return max((d for d in range(1, length + 1) if length % d == 0 and d * position_bytes <= _LOGITS_BYTES), default=1)
