@@ -20,6 +20,7 @@ from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
 from genjax.errors import ConfigError, DataError
 
 FORMAT = "1"  # of the rows: change it when the same config gives other batches than before
+NOT_IN_ROWS = ("path", "num_threads", "num_workers", "prefetch", "cache_dir")  # keys that say where and how, not what
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def build_speech(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None
     tokenizer = tokenizer or train_tokenizer(config.tokenizer, lambda: texts, lambda limit: [sound.text for sound in train])
     if tokenizer.eos_id is None:
         raise ConfigError("the tokenizer has no token for the end of a text; set data.tokenizer.add_eos=True.")
-    shape = {name: value for name, value in asdict(config).items() if name not in ("num_threads", "num_workers", "prefetch")}
+    shape = {name: value for name, value in asdict(config).items() if name not in NOT_IN_ROWS}
     fingerprint = digest(FORMAT, source.fingerprint, tokenizer.fingerprint, repr(sorted(shape.items())), str(seed))
     evaluation = _dataset(config, tokenizer, held_out, fingerprint, None) if held_out else None
     return Datasets(_dataset(config, tokenizer, train, fingerprint, seed), evaluation)

@@ -114,7 +114,7 @@ class SpeechRows:
         samples, longest = self.sounds[row], self.max_frames * self.log_mel.hop
         if self.augmentation is None:
             return sound_features(samples, self.log_mel, self.max_frames, self.silence)
-        rng = np.random.default_rng([self.seed, epoch, row])
+        rng = np.random.default_rng([self.seed & 0xFFFFFFFF, epoch, row])
         samples = self.augmentation.sound(samples, rng, self.log_mel.sample_rate, longest)
         return self.augmentation.features(sound_features(samples, self.log_mel, self.max_frames, self.silence), rng)
 
