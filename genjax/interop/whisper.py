@@ -81,6 +81,9 @@ def to_json(config: WhisperConfig) -> dict[str, Any]:
         "is_encoder_decoder": True,
         "scale_embedding": False,
         "tie_word_embeddings": True,
+        # Their defaults are ids of the published vocabulary, which another has no rows for.
+        "pad_token_id": None,
+        "begin_suppress_tokens": None,
     }
 
 

@@ -34,7 +34,7 @@ class WhisperConfig:
         num_layers, num_decoder_layers: depth of the encoder, and of the decoder (0 for the same).
         num_heads, embed_dim: heads, width of the residual stream.
         mlp_dim: width of the MLP's hidden layer; 0 for 4 * embed_dim.
-        activation: the MLP's and the convolutions'.
+        activation: the MLP's; the convolutions' is always the exact GELU, as in the published models.
         start_id: the token that a text begins with.
         dropout, scan_layers, remat, dtype, attention: as in `GPTConfig`.
         init_std: standard deviation of kernels and tables.
@@ -189,7 +189,7 @@ class Whisper(nn.Module):
             raise ConfigError(
                 f"{features.shape[1]} frames are more than the {STRIDE * c.source_length} that the model hears; cut the sound."
             )
-        activation = ACTIVATIONS[c.activation]
+        activation = ACTIVATIONS["gelu"]
         x, valid = features, feature_mask
         for convolution, stride in zip(self.convolutions, (1, STRIDE), strict=True):
             # What a sequence alone would have beyond its end: the zeros of padding.

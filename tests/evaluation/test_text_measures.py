@@ -36,8 +36,8 @@ def test_bleu_and_chrf_are_sacrebleus_and_say_how_they_were_counted():
 
 
 def test_rouge_counts_common_words_pairs_and_subsequences():
-    values = rouge_scores(["the cats sat\non a mat"], ["a cat sat\non the mat"])
-    # All six words are common by their stems; of five pairs "cat sat", "sat on"; of the lines "cat sat" and "on mat".
+    values = rouge_scores(["the cats sat on a mat"], ["a cat sat on the mat"])
+    # All six words are common by their stems; of five pairs "cat sat", "sat on"; the longest subsequence is "cat sat on mat".
     assert values["rouge1"] == pytest.approx(100)
     assert values["rouge2"] == pytest.approx(40)
     assert values["rougeLsum"] == pytest.approx(100 * 4 / 6)

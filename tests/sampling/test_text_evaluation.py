@@ -47,7 +47,7 @@ def test_every_held_out_source_is_answered_and_measured(run, capsys):
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["checkpoint"], summary["texts"], summary["num_beams"]) == (3, 7, 2)
     assert summary["exact_match"] == 0 and summary["word_error_rate"] > 0 and "tok:13a" in summary["bleu_signature"]
-    assert "word error rate" in capsys.readouterr().out
+    assert "word_error_rate: 1.0000" in capsys.readouterr().out
     assert text_evaluation.main(arguments) == 2
     assert "hypotheses.jsonl exists" in capsys.readouterr().err
     assert text_evaluation.main([*arguments, "--overwrite", "--limit=2"]) == 0

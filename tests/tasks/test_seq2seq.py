@@ -179,7 +179,7 @@ def test_a_t5s_own_tokenizer_is_read_and_the_space_before_its_words_is_left_out(
     lines = iter(["two dogs run far", "a dog ran over the snow", "the trees are green and far"] * 20)
     with open(tmp_path / "spiece.model", "wb") as file:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=lines, model_writer=file, vocab_size=40, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2
+            sentence_iterator=lines, model_writer=file, vocab_size=26, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2
         )
     assert data.has_tokenizer(tmp_path)
     tokenizer = data.load_tokenizer(tmp_path)
