@@ -6,6 +6,7 @@ from typing import Any, Literal
 from genjax.config import choose, structure
 from genjax.data.code.build import clean_sources
 from genjax.data.code.config import CodeDataConfig
+from genjax.data.line_pairs import LinePairsDataConfig, line_pair_sources
 from genjax.data.pairs import PairsDataConfig, pair_sources
 from genjax.data.sources.document import Document
 from genjax.data.split import split
@@ -17,6 +18,7 @@ KINDS = {
     "text": (TextDataConfig, text_sources),
     "code": (CodeDataConfig, clean_sources),
     "pairs": (PairsDataConfig, pair_sources),
+    "line_pairs": (LinePairsDataConfig, line_pair_sources),
 }
 
 

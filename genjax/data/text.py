@@ -131,6 +131,27 @@ def build_from(
         lay_out: how tokens become rows; None: as the config's `mode` says.
         wrap: changes rows; `wrap_settings` says how, for the fingerprint.
     """
+    made, fingerprint = tokenized(config, source, evaluation_source, cache_dir, record)
+
+    def dataset(corpus: Corpus, order_seed: int | None) -> Dataset:
+        rows_fingerprint = digest(fingerprint, wrap_settings) if wrap else fingerprint
+        return _dataset(config, made, corpus, rows_fingerprint, order_seed, lay_out or lay_out_text, wrap)
+
+    return Datasets(dataset(made.train, seed), None if made.evaluation is None else dataset(made.evaluation, None))
+
+
+def tokenized(
+    config: Any,
+    source: Source,
+    evaluation_source: Source | None,
+    cache_dir: Path | None,
+    record: Recorder | None = None,
+) -> tuple[Tokenized, str]:
+    """The documents as tokens, from the cache where it has them, and a fingerprint of what decides them.
+
+    Args:
+        config: with `tokenizer`, `evaluation_fraction` and `cache_dir`. The others as for `build_from`.
+    """
     cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir
     given = given_tokenizer(config.tokenizer)
     parts = (
@@ -144,12 +165,7 @@ def build_from(
     def make(folder: Path | None) -> Tokenized:
         return _tokenize(config, source, evaluation_source, given, folder, record)
 
-    def dataset(corpus: Corpus, order_seed: int | None) -> Dataset:
-        rows_fingerprint = digest(fingerprint, wrap_settings) if wrap else fingerprint
-        return _dataset(config, made, corpus, rows_fingerprint, order_seed, lay_out or lay_out_text, wrap)
-
-    made = make(None) if cache_dir is None else cached(cache_dir, fingerprint, make)
-    return Datasets(dataset(made.train, seed), None if made.evaluation is None else dataset(made.evaluation, None))
+    return make(None) if cache_dir is None else cached(cache_dir, fingerprint, make), fingerprint
 
 
 def describe_text(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> DataInfo:

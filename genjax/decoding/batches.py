@@ -8,6 +8,8 @@ A batch is a dict of arrays; its shapes say how many slots, samples or beams the
     output [rows capacity]                      zeros; with beams [prompts beams capacity]
     owner [rows], sample [rows]                 which request a row answers (-1: none), and which of its samples it is
     beam                                        `BeamControls`, only with beams; owner and sample are then by prompt
+    source [prompts source ...]                 what a prompt answers, such as a text to translate: right-padded; only where
+    source_mask [prompts source]                there is an encoder. 1 where the source is no padding
     host {"stop": a tuple of texts for each row}    only where the host must look for stop strings; not for the device
 """
 
@@ -17,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from genjax.decoding.beam import EARLY_STOPPING, BeamControls
-from genjax.decoding.buckets import Bucket, bucket, power_of_two
+from genjax.decoding.buckets import SMALLEST, Bucket, bucket, half_step, power_of_two
 from genjax.decoding.processors import make_controls
 from genjax.decoding.settings import Settings, check
 from genjax.decoding.stopping import DecodeBytes, cut_text
@@ -66,6 +69,7 @@ class _Shape:
     samples: int
     beams: int
     hosted: bool
+    source: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def make_batches(
     context_length: int,
     eos_ids: Sequence[int] = (),
     max_rows: int = 64,
+    sources: Sequence[Shaped[np.ndarray, "source ..."]] | None = None,
+    source_length: int = 0,
 ) -> list[dict[str, Any]]:
     """Groups requests of one shape, longest programs last, in the order of the requests within a shape.
 
@@ -98,9 +104,11 @@ def make_batches(
         context_length: prompt and continuation together.
         eos_ids: the tokens that end a text.
         max_rows: samples or beams decoded at a time.
+        sources: what an encoder reads for each prompt, tokens or features; None where there is no encoder.
+        source_length: how long one may be.
 
     Raises:
-        RequestError: a knob out of range, or a prompt that does not fit; names the request where there are several.
+        RequestError: a knob out of range, or a prompt or source that does not fit; names the request where there are several.
     """
     groups: dict[_Shape, list[_Unit]] = {}
     counts: dict[bytes, int] = {}
@@ -108,27 +116,49 @@ def make_batches(
         try:
             check(wish)
             new_tokens = wish.max_new_tokens or max(min(DEFAULT_NEW_TOKENS, context_length - len(prompt)), 1)
-            lengths = bucket(len(prompt), new_tokens, context_length)
+            # With a source, a prompt is but the token that a text begins with.
+            lengths = bucket(len(prompt), new_tokens, context_length, SMALLEST if sources is None else 1)
+            slots = 0 if sources is None else _source_slots(len(sources[index]), source_length)
         except RequestError as error:
             if len(prompts) == 1:
                 raise
             raise RequestError(f"request {index + 1}: {error}") from error
         beams = wish.num_beams
         samples = 1 if beams > 1 else min(wish.num_samples, max_rows)
-        shape = _Shape(lengths, samples, beams, hosted=bool(wish.stop) and beams == 1)
-        content = np.asarray(prompt, np.int32).tobytes()
+        shape = _Shape(lengths, samples, beams, hosted=bool(wish.stop) and beams == 1, source=slots)
+        content = np.asarray(prompt, np.int32).tobytes() + (b"" if sources is None else sources[index].tobytes())
         number, total = counts.get(content, 0), 1 if beams > 1 else wish.num_samples
         counts[content] = number + total
         for first in range(0, total, samples):
             stream = (zlib.crc32(content) & 0x7FFFFFFF, number + first)
             groups.setdefault(shape, []).append(_Unit(index, first, min(samples, total - first), stream, new_tokens))
     batches = []
-    for shape in sorted(groups, key=lambda s: s.bucket):
+    for shape in sorted(groups, key=lambda s: (s.bucket, s.source)):
         at_once = max(max_rows // (shape.samples * shape.beams), 1)
         units = groups[shape]
         for start in range(0, len(units), at_once):
-            batches.append(_arrays(shape, units[start : start + at_once], prompts, settings, eos_ids, at_once))
+            group = units[start : start + at_once]
+            batch = _arrays(shape, group, prompts, settings, eos_ids, at_once)
+            if sources is not None:
+                batch |= _sources([sources[unit.request] for unit in group], len(batch["lengths"]), shape.source)
+            batches.append(batch)
     return batches
+
+
+def _source_slots(length: int, limit: int) -> int:
+    if length > limit:
+        raise RequestError(f"the source has a length of {length:,}, but the model reads at most {limit:,}; shorten it.")
+    return min(max(half_step(length), SMALLEST), limit)
+
+
+def _sources(sources: Sequence[np.ndarray], count: int, slots: int) -> dict[str, np.ndarray]:
+    """`source` and `source_mask` of `count` rows; those beyond the sources are padding."""
+    source = np.zeros((count, slots, *sources[0].shape[1:]), sources[0].dtype)
+    mask = np.zeros((count, slots), np.int32)
+    for row, values in enumerate(sources):
+        source[row, : len(values)] = values
+        mask[row, : len(values)] = 1
+    return {"source": source, "source_mask": mask}
 
 
 def _arrays(shape: _Shape, units: list[_Unit], prompts, settings, eos_ids, at_once: int) -> dict[str, Any]:

@@ -29,11 +29,11 @@ def half_step(number: int) -> int:
     return power * 3 // 4 if number <= power * 3 // 4 else power
 
 
-def bucket(prompt_length: int, new_tokens: int, context_length: int) -> Bucket:
+def bucket(prompt_length: int, new_tokens: int, context_length: int, smallest: int = SMALLEST) -> Bucket:
     """The shapes for a prompt of `prompt_length` tokens and `new_tokens` more.
 
-    Prompt slots are powers of two, all slots together powers of two or one and a half times one, capped so that they fit the
-    context. Near the context's end the prompt has exactly the slots that the new tokens leave.
+    Prompt slots are powers of two, at least `smallest`, all slots together powers of two or one and a half times one, capped so
+    that they fit the context. Near the context's end the prompt has exactly the slots that the new tokens leave.
 
     Raises:
         RequestError: the prompt is empty, or does not fit into the context with what is to be written.
@@ -50,6 +50,6 @@ def bucket(prompt_length: int, new_tokens: int, context_length: int) -> Bucket:
             f"the prompt has {prompt_length:,} tokens and max_new_tokens is {new_tokens:,}, but the model's context holds "
             f"{context_length:,}; set max_new_tokens to at most {context_length - prompt_length:,}, or shorten the prompt."
         )
-    prompt = min(power_of_two(prompt_length, SMALLEST), context_length - new_tokens)
+    prompt = min(power_of_two(prompt_length, smallest), context_length - new_tokens)
     slots = min(half_step(prompt + new_tokens), context_length)
     return Bucket(prompt, max(slots - prompt, 1))

@@ -1,6 +1,7 @@
 """From a prepared batch to finished texts: in one program, or in chunks between which the host looks at the text.
 
-A task gives two functions: `step` (see `search.Step`) and `new_cache(rows, slots)`, an empty KV cache.
+A task gives two functions: `step` (see `search.Step`) and `new_cache(prompts, slots)`, a KV cache without tokens. Where prompts
+answer sources, the cache that a task makes holds what cross-attention reads of the batch's `source`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -57,22 +58,22 @@ class ChunkedDecoder:
 
     Args:
         make_step: variables to `step`.
-        new_cache: as for `generate`.
+        make_new_cache: variables and batch to `new_cache`.
 
     Attributes:
         compilations: how often a program was traced.
     """
 
-    def __init__(self, make_step: Callable[[Any], Step], new_cache: NewCache):
+    def __init__(self, make_step: Callable[[Any], Step], make_new_cache: Callable[[Any, Mapping[str, Any]], NewCache]):
         self.compilations = 0
 
         def whole(variables, batch, key):
             self.compilations += 1
-            return generate(make_step(variables), new_cache, batch, key)
+            return generate(make_step(variables), make_new_cache(variables, batch), batch, key)
 
         def first(variables, batch, key):
             self.compilations += 1
-            return begin(make_step(variables), new_cache, batch, key)
+            return begin(make_step(variables), make_new_cache(variables, batch), batch, key)
 
         def further(variables, state, controls, stopped, num_steps):
             self.compilations += 1

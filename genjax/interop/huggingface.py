@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import bert, clip, folders, gpt2, lazy, llama, names, safetensors_io, siglip, t5, vit
+from genjax.interop import bert, clip, folders, gpt2, lazy, llama, names, safetensors_io, siglip, t5, vit, whisper
 from genjax.interop.family import Family
 from genjax.interop.place import place
 
@@ -25,10 +25,13 @@ FAMILIES: Mapping[str, Family] = {
         *clip.FAMILIES,
         siglip.FAMILY,
         t5.FAMILY,
+        whisper.FAMILY,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")
-TOKENIZER_FILES = ("*tokenizer*", "vocab.json", "merges.txt", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
+TOKENIZER_FILES = (
+    *("*tokenizer*", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json"),
+)
 
 
 def read_config(folder: str | Path) -> tuple[str, Any]:

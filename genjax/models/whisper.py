@@ -28,13 +28,13 @@ class WhisperConfig:
 
     Attributes:
         vocab_size: rows of the token table, which is also the output head.
-        num_mels: features of a frame, see `genjax.data.audio.log_mel`.
+        num_mels: features of a frame, see `genjax.data.log_mel`.
         source_length: the longest source in positions of the encoder, each of `STRIDE` frames (1,500: 30 seconds).
         target_length: the longest text in tokens; rows of the learned positions.
         num_layers, num_decoder_layers: depth of the encoder, and of the decoder (0 for the same).
         num_heads, embed_dim: heads, width of the residual stream.
         mlp_dim: width of the MLP's hidden layer; 0 for 4 * embed_dim.
-        activation: the MLP's and the convolutions'.
+        activation: the MLP's; the convolutions' is always the exact GELU, as in the published models.
         start_id: the token that a text begins with.
         dropout, scan_layers, remat, dtype, attention: as in `GPTConfig`.
         init_std: standard deviation of kernels and tables.
@@ -189,7 +189,7 @@ class Whisper(nn.Module):
             raise ConfigError(
                 f"{features.shape[1]} frames are more than the {STRIDE * c.source_length} that the model hears; cut the sound."
             )
-        activation = ACTIVATIONS[c.activation]
+        activation = ACTIVATIONS["gelu"]
         x, valid = features, feature_mask
         for convolution, stride in zip(self.convolutions, (1, STRIDE), strict=True):
             # What a sequence alone would have beyond its end: the zeros of padding.
@@ -241,6 +241,21 @@ class Whisper(nn.Module):
 
     def _dropped(self, x: Array, deterministic: bool) -> Array:
         return self.dropout(x, deterministic=deterministic) if self.config.dropout else x
+
+
+def flops_per_sound(config: WhisperConfig, frames: int, target_length: int) -> float:
+    """Floating-point operations of training on one sound and its text, forward and backward; as
+    `models.encoder_decoder.flops_per_pair`, with the convolutions."""
+    c = config
+    positions = -(-frames // STRIDE)
+    width, mlp = c.embed_dim, 2 * c.embed_dim * c.hidden_width
+    convolutions = 3 * width * (frames * c.num_mels + positions * width)
+    encoder = c.num_layers * positions * (4 * width**2 + mlp)
+    # A decoder block projects tokens six times, its context twice.
+    decoder = c.decoder_layers * (target_length * (6 * width**2 + mlp) + positions * 2 * width**2)
+    head = target_length * c.vocab_size * width
+    keys = c.num_layers * positions**2 + c.decoder_layers * target_length * (target_length / 2 + positions)
+    return 6.0 * (convolutions + encoder + decoder + head) + 12.0 * width * keys
 
 
 def sinusoids(length: int, features: int) -> np.ndarray:

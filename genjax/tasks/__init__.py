@@ -18,7 +18,12 @@ from genjax.interop import huggingface
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
-TASKS = {"language_model": "genjax.tasks.language_model", "code_model": "genjax.tasks.code_model"}
+TASKS = {
+    "language_model": "genjax.tasks.language_model",
+    "code_model": "genjax.tasks.code_model",
+    "seq2seq": "genjax.tasks.seq2seq",
+    "speech": "genjax.tasks.speech",
+}
 
 
 def build(section: Mapping[str, Any], info: Any) -> Task:
@@ -38,7 +43,12 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
-WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
+WEIGHTS = {
+    "gpt2": "genjax.tasks.language_model",
+    "llama": "genjax.tasks.language_model",
+    "t5": "genjax.tasks.seq2seq",
+    "whisper": "genjax.tasks.speech",
+}
 
 
 def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None, rules: Any = None) -> tuple[Task, Any]:
@@ -63,7 +73,8 @@ def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
     if kind not in WEIGHTS:
         raise CheckpointError(f"{path} holds a {kind}, and no task samples from it; those of {', '.join(WEIGHTS)} can be opened.")
     tokenizer = data.load_tokenizer(path) if data.has_tokenizer(path) else None
-    infills = tokenizer is not None and find_sentinels(tokenizer) is not None
+    writes = WEIGHTS[kind] == TASKS["language_model"]
+    infills = writes and tokenizer is not None and find_sentinels(tokenizer) is not None
     return importlib.import_module(TASKS["code_model"] if infills else WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,9 @@ from genjax.interop import huggingface
 from genjax.layers.attention import choose_implementation
 from genjax.models.gpt import GPT, GPTConfig, flops_per_token
 from genjax.models.gpt_sizes import GPT_SIZES
-from genjax.parallel.rules import current_context
 from genjax.tasks.contract import Aux, Batch, Metrics, Turn, Variables
-from genjax.tasks.losses import language_model_sums
+from genjax.tasks.losses import language_model_sums, logits_chunk
 from genjax.tasks.text_sampling import TextRequest, TextSampling
-
-# Logits of one device above this size are computed in chunks of positions.
-_LOGITS_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -137,19 +132,7 @@ class LanguageModel(TextSampling):
         return nats, correct, jnp.sum(mask.astype(jnp.float32))
 
     def _loss_chunk(self, shape: tuple[int, int]) -> int:
-        """The largest divisor of the length whose logits stay under the limit on one device."""
-        batch, length = shape
-        if self.config.loss_chunk >= 0:
-            return self.config.loss_chunk
-        context = current_context()
-        axes = dict(context[0].shape) if context else {}
-        if axes.get("sequence", 1) > 1:  # positions are split over devices already; cutting them would move them about
-            return 0
-        devices = math.prod(axes.get(axis, 1) for axis in ("data", "fsdp", "tensor"))
-        position_bytes = 4 * batch * self.model_config.vocab_size / max(devices, 1)
-        if position_bytes * length <= _LOGITS_BYTES:
-            return 0
-        return max((d for d in range(1, length + 1) if length % d == 0 and d * position_bytes <= _LOGITS_BYTES), default=1)
+        return self.config.loss_chunk if self.config.loss_chunk >= 0 else logits_chunk(*shape, self.model_config.vocab_size)
 
     @property
     def flops_per_step(self) -> float:

@@ -129,7 +129,7 @@ class TextSampling(BaseTask):
 
     @functools.cached_property
     def _decoder(self) -> decoding.ChunkedDecoder:
-        return decoding.ChunkedDecoder(self._step, self._new_cache)
+        return decoding.ChunkedDecoder(self._step, lambda variables, batch: self._new_cache)
 
     def _step(self, variables: Variables):
         params, model = variables["gpt"], self._decoding_model

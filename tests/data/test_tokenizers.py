@@ -236,8 +236,8 @@ def test_vocabularies_that_cannot_be(train, message):
     [
         (
             {},
-            "holds no tokenizer; expected genjax_tokenizer.json, tokenizer.json, vocab.json with merges.txt, vocab.txt, or "
-            "tokenizer.model",
+            "holds no tokenizer; expected genjax_tokenizer.json, spiece.model, tokenizer.json, vocab.json with merges.txt, "
+            "vocab.txt, or tokenizer.model",
         ),
         ({MANIFEST: "{"}, "genjax_tokenizer.json is not a readable JSON file"),
         ({MANIFEST: '{"kind": "character"}'}, "lacks 'characters'"),

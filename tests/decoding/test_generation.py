@@ -24,7 +24,7 @@ def program(batch, key):
 
 
 JITTED = jax.jit(program)
-CHUNKED = ChunkedDecoder(lambda variables: TOY.step, TOY.new_cache)
+CHUNKED = ChunkedDecoder(lambda variables: TOY.step, lambda variables, batch: TOY.new_cache)
 
 
 def batches(prompts, wishes):
@@ -108,7 +108,7 @@ def test_nothing_within_a_bucket_compiles_again():
     run([[3] * 15], [Settings(max_new_tokens=17, temperature=0.0, top_k=4, top_p=0.3, min_p=0.2, repetition_penalty=2.0)])
     run([[4]], [Settings(max_new_tokens=32, min_new_tokens=9, ignore_eos=True, log_probs=True)])
     assert len(CALLS) == 1
-    decoder = ChunkedDecoder(lambda variables: TOY.step, TOY.new_cache)
+    decoder = ChunkedDecoder(lambda variables: TOY.step, lambda variables, batch: TOY.new_cache)
     for prompt, stop in (([1, 2], "ab"), ([3] * 9, "x y z")):
         (batch,) = batches([prompt], [Settings(max_new_tokens=20, stop=(stop,))])
         chunked(batch, jax.random.key(0), decoder, chunk=len(stop))

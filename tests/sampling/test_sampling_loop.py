@@ -54,7 +54,9 @@ class Letters(BaseTask):
         return decoding.generate(self._step(variables), TOY.new_cache, batch, key)
 
     def stream(self, variables, batch, key):
-        return decoding.ChunkedDecoder(self._step, TOY.new_cache).stream(variables, batch, key, self.decode_bytes)
+        return decoding.ChunkedDecoder(self._step, lambda variables, batch: TOY.new_cache).stream(
+            variables, batch, key, self.decode_bytes
+        )
 
     def present(self, requests, arrays):
         found = decoding.collect(arrays, requests, self.decode_bytes)

@@ -34,6 +34,21 @@ def test_z_loss_is_the_squared_log_normalizer(drawn, z_loss):
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("smoothing", "z_loss"), [(0.1, 0.0), (0.7, 0.2)])
+def test_smoothing_is_the_cross_entropy_to_smoothed_labels(drawn, smoothing, z_loss):
+    hidden, head, targets, _ = drawn
+    logits = 3 * (hidden @ head)
+    labels = optax.smooth_labels(jax.nn.one_hot(targets, 11), smoothing)
+
+    def formula(logits):
+        return jnp.sum(optax.softmax_cross_entropy(logits, labels) + z_loss * jax.nn.logsumexp(logits, -1) ** 2)
+
+    ours, gradient = jax.value_and_grad(lambda x: token_cross_entropy(x, targets, z_loss, smoothing).sum())(logits)
+    theirs, expected = jax.value_and_grad(formula)(logits)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
 def test_value_and_gradient_are_those_of_log_softmax(drawn):
     hidden, head, targets, mask = drawn
 

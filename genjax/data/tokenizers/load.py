@@ -18,19 +18,23 @@ from genjax.data.tokenizers.wordpiece import (
 )
 from genjax.errors import DataError
 
+T5_MODEL_FILE = "spiece.model"
+
 
 def has_tokenizer(folder: Path | str) -> bool:
     """Whether `load_tokenizer` finds files of a tokenizer in the folder."""
     names = {path.name for path in Path(folder).iterdir()}
-    return bool(names & {MANIFEST, "tokenizer.json", VOCABULARY, MODEL_FILE}) or {"vocab.json", "merges.txt"} <= names
+    return (
+        bool(names & {MANIFEST, "tokenizer.json", VOCABULARY, MODEL_FILE, T5_MODEL_FILE}) or {"vocab.json", "merges.txt"} <= names
+    )
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """Reads what `Tokenizer.save` wrote, or what lies beside a published model's weights.
 
     Args:
-        path: a folder with genjax' own files, tokenizer.json, vocab.json and merges.txt, vocab.txt, or tokenizer.model (looked
-            for in this order); or one such tokenizer.json, .txt or .model file.
+        path: a folder with genjax' own files, spiece.model, tokenizer.json, vocab.json and merges.txt, vocab.txt, or
+            tokenizer.model (looked for in this order); or one such tokenizer.json, .txt or .model file.
 
     Raises:
         DataError: nothing there, nothing that is a tokenizer, or a file that cannot be read.
@@ -43,6 +47,8 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
         raise DataError(f"the tokenizer folder {path} does not exist.")
     if (path / MANIFEST).exists():
         return _saved(path)
+    if (path / T5_MODEL_FILE).exists():  # the tokenizer.json beside it holds the same model in a form that is not read here
+        return load_sentencepiece(path / T5_MODEL_FILE)
     if (path / "tokenizer.json").exists():
         return _load_json(path / "tokenizer.json")
     if (path / "vocab.json").exists() and (path / "merges.txt").exists():
@@ -52,8 +58,8 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     if (path / MODEL_FILE).exists():
         return load_sentencepiece(path / MODEL_FILE)
     raise DataError(
-        f"the folder {path} holds no tokenizer; expected {MANIFEST}, tokenizer.json, vocab.json with merges.txt, {VOCABULARY}, "
-        f"or {MODEL_FILE}."
+        f"the folder {path} holds no tokenizer; expected {MANIFEST}, {T5_MODEL_FILE}, tokenizer.json, vocab.json with "
+        f"merges.txt, {VOCABULARY}, or {MODEL_FILE}."
     )
 
 
