@@ -18,7 +18,12 @@ from genjax.interop import huggingface
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
-TASKS = {"language_model": "genjax.tasks.language_model", "code_model": "genjax.tasks.code_model"}
+TASKS = {
+    "language_model": "genjax.tasks.language_model",
+    "code_model": "genjax.tasks.code_model",
+    "masked_lm": "genjax.tasks.masked_lm",
+    "visual_language": "genjax.tasks.visual_language",
+}
 
 
 def build(section: Mapping[str, Any], info: Any) -> Task:
@@ -38,7 +43,12 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
-WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
+WEIGHTS = {
+    "gpt2": "genjax.tasks.language_model",
+    "llama": "genjax.tasks.language_model",
+    "bert": "genjax.tasks.masked_lm",
+    "distilbert": "genjax.tasks.masked_lm",
+}
 
 
 def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None, rules: Any = None) -> tuple[Task, Any]:
