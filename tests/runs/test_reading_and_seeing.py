@@ -101,6 +101,7 @@ def test_a_gpt_that_sees_trains_goes_on_and_answers(tmp_path, capsys, fusion):
     moved = [np.array_equal(a, b) for a, b in zip(leaves(learned), leaves(earlier["adapter"]), strict=True)]
     assert all(same) and not all(moved)
     command = ["--workdir", str(tmp_path / "run"), "--image", str(tmp_path / "red.png"), "--prompt", "which color?"]
+    capsys.readouterr()
     assert sample.main([*command, "--max_new_tokens=4"]) == 0
     assert capsys.readouterr().out.startswith("which color?")
     assert sample.main([*command, "--attention", str(tmp_path / "a.png")]) == 0
