@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--prompt", action="append", default=[], help="what to continue (repeatable)")
     result.add_argument("--prompts", help="a text file with a prompt on each line, or .jsonl with a request on each line")
     result.add_argument("--out", help="write to this file (texts: .jsonl) instead of the terminal")
-    result.add_argument("--overwrite", action="store_true", help="replace the file of --out")
+    result.add_argument("--attention", help="write a picture (.png) of where the model looks in the prompt, and stop")
+    result.add_argument("--overwrite", action="store_true", help="replace the file of --out or --attention")
     result.add_argument("--seed", type=int, default=0, help="the same seed and requests give the same results (default 0)")
     result.add_argument(
         "--stream", action=argparse.BooleanOptionalAction, help="show the text as it is written (default: one prompt, terminal)"

@@ -7,6 +7,7 @@ from typing import Any
 from genjax.config import choose
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
+from genjax.data.image_questions import build_image_questions, describe_image_questions
 from genjax.data.line_pairs import build_line_pairs, describe_line_pairs
 from genjax.data.pairs import build_pairs, describe_pairs
 from genjax.data.speech import build_speech, describe_speech
@@ -18,6 +19,7 @@ DATASETS = {
     "pairs": build_pairs,
     "line_pairs": build_line_pairs,
     "speech": build_speech,
+    "image_questions": build_image_questions,
 }
 DESCRIPTIONS = {
     "text": describe_text,
@@ -25,6 +27,7 @@ DESCRIPTIONS = {
     "pairs": describe_pairs,
     "line_pairs": describe_line_pairs,
     "speech": describe_speech,
+    "image_questions": describe_image_questions,
 }
 
 
@@ -33,8 +36,7 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
 
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
-            `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`,
-            `SpeechDataConfig`).
+            `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `ImageQuestionsConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text is kept; None keeps it in memory. `config["cache_dir"]` goes before it.
 

@@ -44,11 +44,14 @@ class WindowRows:
     In training, the windows of an epoch begin at an offset below `sequence_length`; the offsets of successive epochs are a
     permutation drawn from the seed, so that every alignment comes once before one comes again. Up to two windows' worth of
     tokens at the ends of the stream is left out in an epoch. In evaluation (`seed` None) nothing is: the last window is short.
+
+    A place's target is the token `shift` places on: 1 for the next one, 0 for the token itself.
     """
 
     corpus: Corpus
     sequence_length: int
     seed: int | None
+    shift: int = 1
 
     @cached_property
     def num_rows(self) -> int:
@@ -74,19 +77,23 @@ class WindowRows:
         index = starts[:, None] + np.arange(self.sequence_length)
         valid = index < len(self.corpus.tokens) - 1
         index = np.where(valid, index, 0)
-        tokens, targets = self.corpus.tokens[index], self.corpus.tokens[index + 1]
+        tokens, targets = self.corpus.tokens[index], self.corpus.tokens[index + self.shift]
         positions = np.broadcast_to(np.arange(self.sequence_length), index.shape)
         return _masked(tokens, targets, np.ones_like(index), positions, valid)
 
 
 @dataclass(frozen=True, eq=False)
 class PackedRows:
-    """Pieces of documents, packed into rows by a plan; no row's target lies in another document."""
+    """Pieces of documents, packed into rows by a plan; no row's target lies in another document.
+
+    A place's target is the token `shift` places on: 1 for the next one, 0 for the token itself. The plan is of as many places.
+    """
 
     corpus: Corpus
     plan: Plan
     sequence_length: int
     continue_positions: bool = False
+    shift: int = 1
 
     @property
     def num_rows(self) -> int:
@@ -116,7 +123,7 @@ class PackedRows:
         valid[place] = True
         shape = (len(rows), length)
         index = index.reshape(shape)
-        tokens, targets = self.corpus.tokens[index], self.corpus.tokens[index + 1]
+        tokens, targets = self.corpus.tokens[index], self.corpus.tokens[index + self.shift]
         return _masked(tokens, targets, segments.reshape(shape), positions.reshape(shape), valid.reshape(shape))
 
 

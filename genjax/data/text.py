@@ -71,6 +71,7 @@ class DataInfo:
         fill: the part of an epoch's targets that is not padding.
         files: what `save` copies into the run directory: the manifest of a dataset of code.
         notes: sentences about the choice of documents.
+        bidirectional: whether each token is its own target.
     """
 
     tokenizer: Tokenizer | None
@@ -86,6 +87,7 @@ class DataInfo:
     fill: float
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    bidirectional: bool = False
 
     def save(self, run: Path) -> None:
         """Leaves in the run directory what sampling from it needs beside the weights, RUN/tokenizer, and `files`."""
@@ -187,6 +189,7 @@ def describe_from(config: TextDataConfig, tokenizer: Tokenizer | None) -> DataIn
         num_bytes=0,
         num_predictions=0,
         fill=1.0,
+        bidirectional=config.bidirectional,
     )
 
 
@@ -254,14 +257,16 @@ def _sample(parts: Split, source: Source, limit: int) -> Iterator[str]:
 def lay_out_text(config: TextDataConfig, corpus: Corpus, seed: int | None) -> Layout:
     """Pieces of documents packed together, or windows of the stream."""
     length, order = config.sequence_length, seed if config.shuffle else None
-    predictions = np.maximum(corpus.lengths - 1, 0).sum() if config.mode == "pack" else max(0, len(corpus.tokens) - 1)
+    shift = 0 if config.bidirectional else 1
+    predictions = np.maximum(corpus.lengths - shift, 0).sum() if config.mode == "pack" else max(0, len(corpus.tokens) - 1)
     _check_size(config, int(predictions), len(corpus.tokens), training=seed is not None)
     if config.mode == "pack":
-        plan = plan_rows(corpus.offsets[:-1], corpus.lengths, length, order)
-        rows = PackedRows(corpus, plan, length, config.continue_positions)
+        # A plan counts the targets of n tokens as n - 1.
+        plan = plan_rows(corpus.offsets[:-1], corpus.lengths + 1 - shift, length, order)
+        rows = PackedRows(corpus, plan, length, config.continue_positions, shift)
         predictions = plan.num_predictions
     else:
-        rows = WindowRows(corpus, length, seed)
+        rows = WindowRows(corpus, length, seed, shift)
         predictions = min(int(predictions), rows.num_rows * length)
     return Layout(rows, corpus.num_documents, predictions, predictions)
 
@@ -292,8 +297,10 @@ def _dataset(
         fill=layout.num_targets / (rows.num_rows * config.sequence_length),
         files=made.record.files,
         notes=made.record.notes + layout.notes,
+        bidirectional=config.bidirectional,
     )
     shape = (config.mode, config.sequence_length, config.batch_size, config.continue_positions, config.shuffle, seed)
+    shape += ("bidirectional",) if config.bidirectional else ()  # rows from before this setting keep their fingerprint
     batches = Batches(rows, config.batch_size, seed if config.shuffle else None, endless=seed is not None)
     reading = Reading(config.num_threads, config.num_workers, config.prefetch)
     return Dataset(info, digest(fingerprint, made.tokenizer.fingerprint, repr(shape)), batches, reading)

@@ -68,6 +68,7 @@ class TextDataConfig:
     sequence_length: int = 256  # predictions of a row
     mode: Literal["pack", "window"] = "pack"  # documents packed with segment ids, or the stream of tokens cut into windows
     continue_positions: bool = False  # pack: a later piece of a document goes on counting (positions then pass sequence_length)
+    bidirectional: bool = False  # for models that read both ways: documents with their ends, each token its own target
     shuffle: bool = True  # rows in an order drawn from the seed, another one each epoch
     # How it is read. None of these changes a batch.
     num_threads: int = 2  # threads that make batches ahead; 0: made when asked for

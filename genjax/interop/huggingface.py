@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import bert, clip, folders, gpt2, lazy, llama, names, safetensors_io, siglip, t5, vit, whisper
+from genjax.interop import bert, clip, distilbert, folders, gpt2, lazy, llama, names, safetensors_io, siglip, t5, vit, whisper
 from genjax.interop.family import Family
 from genjax.interop.place import place
 
@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, Family] = {
         gpt2.FAMILY,
         llama.FAMILY,
         bert.FAMILY,
+        distilbert.FAMILY,
         vit.FAMILY,
         *clip.FAMILIES,
         siglip.FAMILY,

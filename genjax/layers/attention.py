@@ -12,7 +12,13 @@ from jaxtyping import Array, Bool, Float, Int
 from genjax.errors import ConfigError
 from genjax.layers.attention_blocked import blocked_attention
 from genjax.layers.attention_cudnn import cudnn_attention
-from genjax.layers.attention_dense import QUERY_CHUNK, cached_attention, chunked_attention, dense_attention
+from genjax.layers.attention_dense import (
+    QUERY_CHUNK,
+    attention_weights,
+    cached_attention,
+    chunked_attention,
+    dense_attention,
+)
 from genjax.layers.attention_mask import Masking
 from genjax.layers.attention_splash import splash_attention
 from genjax.parallel.rules import current_context, current_platform, on_single_cpu
@@ -124,7 +130,7 @@ def attention(
         raise ConfigError(f"{query.shape[2]} query heads are not a multiple of {kv_heads} key heads.")
     if (query_segment_ids is None) != (key_segment_ids is None):
         raise ValueError("query_segment_ids and key_segment_ids are given together or not at all")
-    query = (query * (query.shape[-1] ** -0.5 if scale is None else scale)).astype(query.dtype)
+    query = _scaled(query, scale)
     masking = Masking(causal, sliding_window, query_segment_ids, key_segment_ids, mask, query_offset)
     if cached:
         return cached_attention(query, key, value, masking, bias)
@@ -147,3 +153,25 @@ def attention(
             return blocked_attention(query, key, value, masking)
         return chunked_attention(query, key, value, masking, bias)
     return dense_attention(query, key, value, masking, bias)
+
+
+def visible_weights(
+    query: Float[Array, "batch length heads head_dim"],
+    key: Float[Array, "batch keys kv_heads head_dim"],
+    *,
+    causal: bool,
+    sliding_window: int = 0,
+    query_segment_ids: Int[Array, "batch length"] | None = None,
+    key_segment_ids: Int[Array, "batch keys"] | None = None,
+    bias: Float[Array, "#batch #heads length keys"] | None = None,
+    mask: Bool[Array, "#batch #heads length keys"] | None = None,
+    scale: float | None = None,
+) -> Float[Array, "batch heads length keys"]:
+    """The float32 weights by which `attention` of the same arguments averages its values: for a person to look at, since all of
+    them exist in memory."""
+    masking = Masking(causal, sliding_window, query_segment_ids, key_segment_ids, mask, 0)
+    return attention_weights(_scaled(query, scale), key, masking, bias)
+
+
+def _scaled(query: Array, scale: float | None) -> Array:
+    return (query * (query.shape[-1] ** -0.5 if scale is None else scale)).astype(query.dtype)

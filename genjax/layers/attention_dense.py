@@ -72,21 +72,37 @@ def chunked_attention(
     return jnp.concatenate([one(slice(i, min(i + QUERY_CHUNK, length))) for i in range(0, length, QUERY_CHUNK)], axis=1)
 
 
+def attention_weights(
+    query: Float[Array, "batch length heads head_dim"],
+    key: Float[Array, "batch keys kv_heads head_dim"],
+    masking: Masking,
+    bias: Float[Array, "#batch #heads length keys"] | None = None,
+) -> Float[Array, "batch heads length keys"]:
+    """The float32 weights of an already scaled query, for a person to look at. A query that sees nothing has equal ones."""
+    batch, length, heads, _ = query.shape
+    whole = slice(0, length), slice(0, key.shape[1])
+    return _weights(query, key, masking.dense(*whole), bias, "BSGK").reshape(batch, heads, length, key.shape[1])
+
+
 def _attend(query: Array, key: Array, value: Array, allowed: Array | None, bias: Array | None, layout: str) -> Array:
     """`layout` names the dimensions of key and value: "BSGK", or "BGSK" as a cache stores them."""
+    weights = _weights(query, key, allowed, bias, layout).astype(query.dtype)
+    out = jnp.einsum(f"BGRTS,{layout}->BGRTK", weights, value.astype(query.dtype))
+    return out.transpose(0, 3, 1, 2, 4).reshape(query.shape)
+
+
+def _weights(query: Array, key: Array, allowed: Array | None, bias: Array | None, layout: str) -> Array:
+    """Float32 [batch kv_heads group length keys]."""
     batch, length, heads, head_dim = query.shape
     kv_heads = key.shape[layout.index("G")]
     group = heads // kv_heads
-    key, value = key.astype(query.dtype), value.astype(query.dtype)
     grouped = query.reshape(batch, length, kv_heads, group, head_dim)
-    logits = jnp.einsum(f"BTGRK,{layout}->BGRTS", grouped, key, preferred_element_type=jnp.float32)
+    logits = jnp.einsum(f"BTGRK,{layout}->BGRTS", grouped, key.astype(query.dtype), preferred_element_type=jnp.float32)
     if bias is not None:
         logits = logits + _by_group(bias.astype(jnp.float32), kv_heads, group)
     if allowed is not None:
         logits = jnp.where(_by_group(allowed, kv_heads, group), logits, MASKED)
-    weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
-    out = jnp.einsum(f"BGRTS,{layout}->BGRTK", weights, value)
-    return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, head_dim)
+    return jax.nn.softmax(logits, axis=-1)
 
 
 def _by_group(x: Array, kv_heads: int, group: int) -> Array:

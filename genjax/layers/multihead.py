@@ -5,11 +5,15 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
-from genjax.layers.attention import Implementation, attention
+from genjax.layers.attention import Implementation, attention, visible_weights
 from genjax.layers.cache import KVCache, write
 from genjax.layers.linear import Initializer, Projection
 from genjax.layers.position import rotate
 from genjax.parallel.rules import constrain
+
+# Where the weights of a call without a cache are left for a person to look at, in the collection "intermediates". Nothing is
+# computed unless the caller makes that collection mutable; layers must be unrolled.
+WEIGHTS = "attention_weights"
 
 
 class MultiHeadAttention(nn.Module):
@@ -97,20 +101,19 @@ class MultiHeadAttention(nn.Module):
             offset = cache.index
             segment_ids, key_segment_ids = cache.segment_ids(x.shape[1])
             cache, key, value = write(cache, layer, key, value)
+        options = {
+            "causal": self.causal,
+            "sliding_window": self.sliding_window,
+            "query_segment_ids": segment_ids,
+            "key_segment_ids": key_segment_ids,
+            "bias": bias,
+            "mask": mask,
+            "scale": self.scale,
+        }
+        if cache is None and self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", WEIGHTS, visible_weights(query, key, **options))
         out = attention(
-            query,
-            key,
-            value,
-            causal=self.causal,
-            sliding_window=self.sliding_window,
-            query_segment_ids=segment_ids,
-            key_segment_ids=key_segment_ids,
-            bias=bias,
-            mask=mask,
-            query_offset=offset,
-            cached=cache is not None,
-            scale=self.scale,
-            implementation=self.implementation,
+            query, key, value, query_offset=offset, cached=cache is not None, implementation=self.implementation, **options
         )
         return self._out(out, x.shape[-1]), cache
 

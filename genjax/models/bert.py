@@ -234,18 +234,29 @@ class Bert(nn.Module):
         Raises:
             ConfigError: another `pooling`, or more tokens than positions.
         """
-        choose("pooling", pooling, {"mean": None, "cls": None})
-        hidden = self.hidden(tokens, segment_ids=segment_ids, deterministic=deterministic).astype(jnp.float32)
-        if pooling == "cls":
-            vectors = hidden[:, 0]
-        else:
-            weights = jnp.ones(tokens.shape, jnp.float32) if segment_ids is None else (segment_ids > 0).astype(jnp.float32)
-            total = jnp.einsum("bl,bld->bd", weights, hidden, precision="highest")
-            vectors = total / jnp.maximum(weights.sum(1, keepdims=True), 1)
-        if not normalize:
-            return vectors
-        # The floor keeps the gradient finite where a row is all padding.
-        return vectors / jnp.sqrt(jnp.maximum(jnp.square(vectors).sum(-1, keepdims=True), 1e-24))
+        hidden = self.hidden(tokens, segment_ids=segment_ids, deterministic=deterministic)
+        return pool_tokens(hidden, segment_ids, pooling, normalize)
+
+
+def pool_tokens(
+    hidden: Float[Array, "batch length features"],
+    segment_ids: Int[Array, "batch length"] | None,
+    pooling: Pooling = "mean",
+    normalize: bool = True,
+) -> Float[Array, "batch features"]:
+    """One float32 vector for each row from those of its tokens; arguments and errors as for `Bert.embed`."""
+    choose("pooling", pooling, {"mean": None, "cls": None})
+    hidden = hidden.astype(jnp.float32)
+    if pooling == "cls":
+        vectors = hidden[:, 0]
+    else:
+        weights = jnp.ones(hidden.shape[:2], jnp.float32) if segment_ids is None else (segment_ids > 0).astype(jnp.float32)
+        total = jnp.einsum("bl,bld->bd", weights, hidden, precision="highest")
+        vectors = total / jnp.maximum(weights.sum(1, keepdims=True), 1)
+    if not normalize:
+        return vectors
+    # The floor keeps the gradient finite where a row is all padding.
+    return vectors / jnp.sqrt(jnp.maximum(jnp.square(vectors).sum(-1, keepdims=True), 1e-24))
 
 
 def flops_per_token(config: BertConfig, length: int, predicted: float = 1.0) -> float:

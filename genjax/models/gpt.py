@@ -16,6 +16,7 @@ from genjax.layers.linear import Projection
 from genjax.layers.mlp import Activation
 from genjax.layers.position import RopeScaling, rotary_angles, sinusoidal
 from genjax.models.transformer import (
+    BeforeBlock,
     BlockConfig,
     BlockInputs,
     Norm,
@@ -191,6 +192,8 @@ class GPT(nn.Module):
         segment_ids: Int[Array, "batch length"] | None = None,
         cache: KVCache | None = None,
         deterministic: bool = True,
+        vectors: Float[Array, "batch length features"] | None = None,
+        before_block: BeforeBlock | None = None,
     ) -> tuple[Float[Array, "batch length features"], KVCache | None]:
         """What `logits` reads, for every token, and the advanced cache (None without one).
 
@@ -199,9 +202,11 @@ class GPT(nn.Module):
             segment_ids: documents packed into a row, 0 for padding; a token sees only its own. Not used with a cache.
             cache: keys and values of the tokens before; these tokens are written to it.
             deterministic: False to drop (needs a "dropout" key).
+            vectors: what `embed` gives of the tokens, or what is to stand in their places.
+            before_block: see `run_blocks`.
 
         Raises:
-            ConfigError: more tokens than learned positions.
+            ConfigError: more tokens than learned positions, or `before_block` where layers are scanned.
         """
         c = self.config
         length = tokens.shape[1]
@@ -213,7 +218,7 @@ class GPT(nn.Module):
         if positions is None:
             positions = cache.positions(length) if cache is not None else jnp.arange(length, dtype=jnp.int32)[None, :]
         names = ("activation_batch", "activation_length")
-        x = constrain(self.token_embed(constrain(tokens, *names)), *names, "activation_embed")
+        x = self.embed(tokens) if vectors is None else vectors
         if c.position == "learned":
             x = x + self.position_embed(positions)
         elif c.position == "sinusoidal":
@@ -227,8 +232,13 @@ class GPT(nn.Module):
         if segment_ids is not None:
             segment_ids = constrain(segment_ids, *names)
         inputs = BlockInputs(rotary=rotary, segment_ids=segment_ids)
-        x, cache = run_blocks(self.blocks, c.num_layers, x, inputs, cache, deterministic)
+        x, cache = run_blocks(self.blocks, c.num_layers, x, inputs, cache, deterministic, before_block)
         return self.final_norm(x) if c.final_norm else x, cache
+
+    def embed(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length features"]:
+        """The tokens' own vectors, without their positions."""
+        names = ("activation_batch", "activation_length")
+        return constrain(self.token_embed(constrain(tokens, *names)), *names, "activation_embed")
 
     def logits(self, hidden: Float[Array, "batch length features"]) -> Float[Array, "batch length vocab"]:
         """Float32 logits of hidden states."""

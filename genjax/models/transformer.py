@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from genjax.config import choose
+from genjax.errors import ConfigError
 from genjax.layers.attention import Implementation
 from genjax.layers.cache import KVCache
 from genjax.layers.linear import PRODUCT
@@ -22,6 +23,8 @@ from genjax.parallel.rules import constrain
 
 Norm = Literal["layernorm", "rmsnorm"]
 NormPosition = Literal["pre", "post"]
+# (number of the block, residual stream [batch length features]) -> residual stream
+BeforeBlock = Callable[[int, Float[Array, "batch length features"]], Float[Array, "batch length features"]]
 Remat = Literal["none", "full", "dots", "attention", "dots_and_attention"]
 
 _POLICIES = jax.checkpoint_policies
@@ -227,13 +230,25 @@ def run_blocks(
     inputs: BlockInputs,
     cache: KVCache | None = None,
     deterministic: bool = True,
+    before_block: BeforeBlock | None = None,
 ) -> tuple[Float[Array, "batch length features"], KVCache | None]:
-    """Passes x through the blocks of `make_blocks`; the returned cache has advanced by x's length."""
+    """Passes x through the blocks of `make_blocks`; the returned cache has advanced by x's length.
+
+    Args:
+        before_block: changes the residual stream before each block.
+
+    Raises:
+        ConfigError: `before_block` where blocks are scanned.
+    """
     carry = Carry(x, cache)
     if isinstance(blocks, nn.Module):
+        if before_block is not None:
+            raise ConfigError("layers between the blocks need blocks that are apart; set model.scan_layers=False.")
         carry, _ = blocks(carry, jnp.arange(num_layers), inputs, deterministic)
     else:
         for layer, block in enumerate(blocks):
+            if before_block is not None:
+                carry = carry._replace(x=before_block(layer, carry.x))
             carry, _ = block(carry, layer, inputs, deterministic)
     return carry.x, None if carry.cache is None else carry.cache.advance(x.shape[1])
 

@@ -32,6 +32,12 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         if options.stream:
             raise RequestError("--stream shows the text in the terminal, --out writes it to a file; choose one.")
         writers.check_target(options.out, overwrite=options.overwrite)
+    if options.attention:
+        if options.out or options.stream:
+            raise RequestError("--attention writes a picture and no samples; leave --out and --stream out, or run twice.")
+        from genjax.sampling.attention_picture import check_picture, write_picture  # matplotlib takes a while to import
+
+        check_picture(options.attention, overwrite=options.overwrite)
     mesh = parse_mesh(options.mesh)
     if options.workdir:
         task = run_task(options.workdir, dtype=options.dtype)
@@ -42,11 +48,18 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         return
     common = parse_options(task.request_type, rest, others=list(vars(options)))
     requests = make_requests(task.request_type, common, options.prompt, options.prompts)
+    if options.attention and len(requests) > 1:
+        raise RequestError(f"--attention draws one request, but there are {len(requests)}; give one prompt.")
     examiner = findings.examiner(requests, options.workdir or options.weights, streamed=bool(options.stream))
     if options.workdir:
         variables = run_variables(options.workdir, task, options.checkpoint, mesh=mesh, report=_warn)
     else:
         variables = tasks.weights_variables(options.weights, task, mesh=mesh, rules=DEFAULT_RULES)
+    if options.attention:
+        maps = task.attention(variables, requests[0])
+        if processes.is_main():
+            _warn(f"wrote {write_picture(maps, options.attention, overwrite=options.overwrite)}")
+        return
     sampler = Sampler(task, mesh=mesh)
     one_text = len(requests) == 1 and getattr(requests[0], "num_samples", 1) == 1
     if options.stream or (options.stream is None and one_text and not (options.out or examiner) and sys.stdout.isatty()):

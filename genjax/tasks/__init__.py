@@ -23,6 +23,8 @@ TASKS = {
     "code_model": "genjax.tasks.code_model",
     "seq2seq": "genjax.tasks.seq2seq",
     "speech": "genjax.tasks.speech",
+    "masked_lm": "genjax.tasks.masked_lm",
+    "visual_language": "genjax.tasks.visual_language",
 }
 
 
@@ -48,6 +50,8 @@ WEIGHTS = {
     "llama": "genjax.tasks.language_model",
     "t5": "genjax.tasks.seq2seq",
     "whisper": "genjax.tasks.speech",
+    "bert": "genjax.tasks.masked_lm",
+    "distilbert": "genjax.tasks.masked_lm",
 }
 
 

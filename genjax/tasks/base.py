@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from genjax.errors import ConfigError, RequestError
-from genjax.tasks.contract import Artifact, Batch, Metrics, Variables
+from genjax.tasks.contract import Artifact, AttentionMap, Batch, Metrics, Variables
 
 
 class BaseTask:
@@ -43,3 +43,6 @@ class BaseTask:
 
     def present(self, requests: Sequence[Any], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         return ()
+
+    def attention(self, variables: Variables, request: Any) -> Sequence[AttentionMap]:
+        raise RequestError(f"{type(self).__name__} does not show its attention; leave --attention out.")

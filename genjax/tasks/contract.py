@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 from flax import struct
+from jaxtyping import Float, UInt8
 
 Variables = Mapping[str, Any]  # {component: {collection: tree of arrays}}
 Batch = Mapping[str, Any]  # {name: array}, the leading axis is the batch
@@ -67,6 +69,25 @@ class Artifact:
     kind: str
     value: Any  # text: str; image: uint8 [height, width, 3]; audio: float [samples]
     metadata: Mapping[str, Any] = field(default_factory=dict)  # prompt, seed, log-probability, ... : all JSON-ready
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """Where one stack of layers looks, to be drawn layers by heads.
+
+    Attributes:
+        title: which attention this is ("cross-attention").
+        weights: a query's weights add up to 1 over all its keys, of which those shown may be a part.
+        queries, keys: what to call the tokens.
+        image: in the place of `keys`, the picture whose `grid` (rows, columns) of patches they are, row by row.
+    """
+
+    title: str
+    weights: Float[np.ndarray, "layers heads queries keys"]
+    queries: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    image: UInt8[np.ndarray, "height width 3"] | None = None
+    grid: tuple[int, int] | None = None
 
 
 class Task(Protocol):
@@ -133,3 +154,10 @@ class Task(Protocol):
 
     def present(self, requests: Sequence[Any], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         """Host side: the arrays of all prepared batches to artifacts, in the order of the requests."""
+
+    def attention(self, variables: Variables, request: Any) -> Sequence[AttentionMap]:
+        """Where the model looks as it reads one request; `variables` as `init` gives them. For `sample.py --attention`.
+
+        Raises:
+            RequestError: a request that cannot be read or drawn, or a family whose attention is not shown.
+        """

@@ -173,6 +173,8 @@ def from_weights(
 def build(section: Mapping[str, Any], info: DataInfo, kind: type[LanguageModel] = LanguageModel) -> LanguageModel:
     """The task, of the class `kind`, from `config.task` and what the data knows of itself."""
     config = structure(kind.config_type, section, "config.task")
+    if info.bidirectional:
+        raise ConfigError("config.data.bidirectional makes each token its own target; set it to False to predict the next token.")
     network = model_config(config.model, info.vocab_size or 0)
     if info.sequence_length > network.context_length:
         raise ConfigError(

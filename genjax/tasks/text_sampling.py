@@ -17,8 +17,9 @@ from genjax.layers.linear import TRANSPOSED
 from genjax.models.gpt import GPT, GPTConfig, transposed_copies
 from genjax.models.transformer import unstack_blocks
 from genjax.parallel.rules import on_single_cpu
+from genjax.tasks import attention
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Batch, Variables
+from genjax.tasks.contract import Artifact, AttentionMap, Batch, Variables
 
 # Parameters up to this size are kept twice for decoding on one CPU device, see `transposed_copies`.
 _TRANSPOSED_BYTES = 1 << 31
@@ -91,6 +92,13 @@ class TextSampling(BaseTask):
         found = decoding.collect(arrays, settings, self.info.tokenizer.decode_bytes)
         pairs = zip(requests, found, strict=True)
         return [artifact for request, generations in pairs for artifact in self._artifacts(request, generations)]
+
+    def attention(self, variables: Variables, request: TextRequest) -> Sequence[AttentionMap]:
+        tokens = self._prompt_tokens(request)
+        params = variables["gpt"]["params"]
+        params = unstack_blocks(params) if self.model_config.scan_layers else params
+        labels = attention.token_labels(self._tokenizer, tokens)
+        return attention.of_text(self._decoding_model, {"params": params}, tokens, labels)
 
     def _prompt_tokens(self, request: TextRequest) -> list[int]:
         return self._encode(request.prompt)

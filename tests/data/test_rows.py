@@ -115,3 +115,17 @@ def test_large_ids_survive(dtype):
     top = np.iinfo(np.uint16).max if dtype is np.uint16 else 200_000
     corpus = Corpus(np.full(9, top, dtype), np.array([0, 9]), 0, 0)
     assert (epoch_rows(WindowRows(corpus, 4, None))["tokens"].max(axis=1) == top).all()
+
+
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_rows_of_whole_documents_whose_tokens_are_their_own_targets(overlap):
+    corpus = counting_corpus([5, 1, 9, 3], overlap)
+    plan = plan_rows(corpus.offsets[:-1], corpus.lengths + 1, 8, 0)
+    batch = epoch_rows(PackedRows(corpus, plan, 8, shift=0))
+    mask = batch["loss_mask"] == 1
+    assert (batch["targets"] == batch["tokens"]).all()
+    # Every token of every document, its end too; a separator that two documents share is in both.
+    expected = [i for d in range(4) for i in range(corpus.offsets[d], corpus.offsets[d + 1] + overlap)]
+    assert sorted(batch["tokens"][mask].tolist()) == sorted(expected)
+    windows = epoch_rows(WindowRows(corpus, 8, None, shift=0))
+    assert (windows["targets"] == windows["tokens"]).all() and windows["loss_mask"].sum() == len(corpus.tokens) - 1

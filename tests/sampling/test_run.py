@@ -146,6 +146,9 @@ def test_sample_py_writes_jsonl_and_does_not_overwrite(run, tmp_path, capsys):
         (("--workdir=RUN", "--prompt=a", "--max_new_tokens=64"), "set max_new_tokens to at most 63"),
         (("--workdir=RUN", "--prompt=a", "--stream", "--out=x"), "choose one"),
         (("--workdir=RUN", "--prompt=a", "--stream", "--num_samples=2"), "only one text can be streamed at a time"),
+        (("--workdir=RUN", "--prompt=a", "--attention=a.jpg"), "is a .png file, but --attention is a.jpg"),
+        (("--workdir=RUN", "--prompt=a", "--attention=a.png", "--out=x"), "writes a picture and no samples"),
+        (("--workdir=RUN", "--prompt=a", "--prompt=b", "--attention=a.png"), "draws one request, but there are 2"),
         (("--workdir=RUN", "--prompts=nowhere.txt"), "there is no file nowhere.txt"),
         (("--weights=nowhere",), "there is no folder nowhere"),
     ],
@@ -194,3 +197,15 @@ def test_sample_py_reads_published_weights(run, tmp_path, capsys):
     assert code == 0, err
     assert out == call(capsys, "--workdir", run, *command)[1]
     np.testing.assert_equal(out.removeprefix("hello").removesuffix("\n"), texts((task, variables))[0])
+
+
+def test_sample_py_draws_where_the_model_looks(run, tmp_path, capsys):
+    picture = tmp_path / "seen.png"
+    code, out, err = call(capsys, "--workdir", run, "--prompt=hello", "--attention", picture)
+    assert (code, out, err) == (0, "", f"wrote {picture}\n") and picture.read_bytes().startswith(b"\x89PNG")
+    code, _, err = call(capsys, "--workdir", run, "--prompt=hello", "--attention", picture)
+    assert code == 2 and "exists; choose another" in err
+    task, variables = open_run(run)
+    (one,) = task.attention(variables, task.request_type(prompt="hello"))
+    assert one.weights.shape == (2, 2, 5, 5) and one.queries == one.keys == tuple("hello")
+    assert np.abs(np.triu(one.weights, 1)).max() == 0 and np.abs(one.weights.sum(-1) - 1).max() < 1e-5

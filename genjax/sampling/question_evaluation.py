@@ -1,0 +1,94 @@
+"""Asks a run of task visual_language its held-out questions, and counts the answers that match.
+
+python -m genjax.sampling.question_evaluation --workdir=runs/vqa --out=answers
+
+DIR gets answers.jsonl (image, question, answer, prediction) and summary.json: exact match of normalized answers, over all
+questions and by answer.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from genjax.data.image_questions import held_out_sayings
+from genjax.errors import GenjaxError, RequestError
+from genjax.evaluation.vqa import exact_match, normalize_answer
+from genjax.parallel import processes
+from genjax.sampling.loop import Sampler
+from genjax.sampling.run import read_config, run_task, run_variables
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Does what the options ask for; returns the summary.
+
+    Raises:
+        GenjaxError: anything that the person at the keyboard can mend.
+    """
+    folder, workdir = Path(options.out), Path(options.workdir)
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"{folder} already holds files; choose another --out.")
+    processes.initialize()
+    section = read_config(workdir)["data"]
+    if section.get("name") != "image_questions" or section.get("layout", "questions") != "questions":
+        raise RequestError(f"{workdir} was not trained on questions about images (data.name 'image_questions').")
+    asked = held_out_sayings(section)[: options.limit or None]
+    if not asked:
+        raise RequestError(f"{workdir} holds out no questions; train with data.evaluation_fraction above 0.")
+    task = run_task(workdir)
+    variables = run_variables(workdir, task, options.checkpoint)
+    requests = [
+        task.request_type(image=image, prompt=saying.question, max_new_tokens=options.max_new_tokens) for saying, image in asked
+    ]
+    artifacts = Sampler(task)(variables, requests, progress=True)
+    rows = [
+        {"image": saying.image, "question": saying.question, "answer": saying.answer, "prediction": artifact.value.strip()}
+        for (saying, _), artifact in zip(asked, artifacts, strict=True)
+    ]
+    summary = summarize(rows)
+    if processes.is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "answers.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return summary
+
+
+def summarize(rows: list[dict[str, str]]) -> dict[str, Any]:
+    """Exact match over all rows, and by their answers, the frequent first."""
+    groups: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        groups[normalize_answer(row["answer"])].append(row)
+    score = lambda part: exact_match([row["prediction"] for row in part], [row["answer"] for row in part])  # noqa: E731
+    by_answer = {
+        answer: {"questions": len(part), "exact_match": score(part)}
+        for answer, part in sorted(groups.items(), key=lambda item: -len(item[1]))
+    }
+    return {"questions": len(rows), "exact_match": score(rows), "by_answer": by_answer}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m genjax.sampling.question_evaluation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--workdir", required=True, help="a run directory of train.py")
+    parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--checkpoint", type=int, help="the step (default: the newest)")
+    parser.add_argument("--limit", type=int, default=0, help="only the first so many questions (default: all)")
+    parser.add_argument("--max_new_tokens", type=int, default=8, help="of an answer (default 8)")
+    options = parser.parse_args(arguments)
+    try:
+        summary = run(options)
+    except GenjaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"exact match {summary['exact_match']:.2%} of {summary['questions']:,} held-out questions; see {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
