@@ -7,7 +7,6 @@ level"), so prefix, middle and suffix of a piece always stand in one row, and th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,9 +27,6 @@ class FimConfig:
 
     rate: float = 0.5  # the part of the pieces that is rewritten; up to 0.9 costs reading from left to right next to nothing
     spm_rate: float = 0.5  # the part of those that has its suffix first (SPM: suffix, prefix, middle); the rest is PSM
-    # uniform: two even cuts, as in the paper, and a third of the text on average. log_uniform: short middles as often as long
-    # ones, so that a small model, which cannot tell how far the suffix is, learns that it may begin after a line or a word.
-    middle: Literal["uniform", "log_uniform"] = "uniform"
 
     def __post_init__(self):
         for name in ("rate", "spm_rate"):
@@ -67,10 +63,9 @@ class FimRows:
         [bos] <prefix> P <suffix> S <middle> M eos        (PSM)
         [bos] <prefix> <suffix> S <middle> P M eos        (SPM)
 
-    where P M S is the text of the piece, cut at two places between its characters that are drawn as `config.middle` says, and bos
-    is there where the piece begins with it. The text loses as much at its end as the result would else be longer than the piece;
-    what the result lacks is padding (0 in every column) before the next piece. What decides is drawn from (seed, epoch, row)
-    alone.
+    where P M S is the text of the piece, cut at two places drawn evenly from those between its characters, and bos is there
+    where the piece begins with it. The text loses as much at its end as the result would else be longer than the piece; what
+    the result lacks is padding (0 in every column) before the next piece. What decides is drawn from (seed, epoch, row) alone.
 
     All of the piece is learned except whether it is a rewritten one: the loss leaves out <prefix> after bos.
 
@@ -124,7 +119,7 @@ class FimRows:
         first_bytes = (np.frombuffer(content, np.uint8) & 0xC0) != 0x80  # of characters, in UTF-8
         first_bytes[0] = True
         places = np.append(np.flatnonzero(first_bytes), len(content))
-        low, high = places[list(_cuts(len(places) - 1, self.config.middle, *draws[1:]))]
+        low, high = np.sort(places[(draws[1:] * len(places)).astype(int)])
         parts = (content[:low], content[low:high], content[high:])
         return _Piece(start, end, begins, room, bool(draws[0] < self.config.spm_rate), parts)
 
@@ -196,17 +191,7 @@ def piece_bounds(
     return starts, stops[np.searchsorted(stops, starts, side="right")]
 
 
-def _cuts(characters: int, middle: str, first: float, second: float) -> tuple[int, int]:
-    """Where a middle begins and ends, in characters of the text, from two even draws in [0, 1)."""
-    if middle == "uniform":
-        low, high = sorted((int(first * (characters + 1)), int(second * (characters + 1))))
-        return low, high
-    length = int((characters + 1) ** first)  # from 1 to all
-    low = int(second * (characters + 1 - length))
-    return low, low + length
-
-
 def _draws(seed: int, epoch: int, row: int, pieces: int) -> Float[np.ndarray, "pieces 4"]:
-    """For each piece of a row: whether it is rewritten, in which order, and two numbers for the cuts; in [0, 1)."""
+    """For each piece of a row: whether it is rewritten, in which order, and the two cuts; in [0, 1)."""
     generator = np.random.Philox(key=[seed & WORD, STREAM], counter=[0, 0, int(epoch), int(row)])
     return np.random.Generator(generator).random((int(pieces), 4))

@@ -167,20 +167,6 @@ def test_rates_and_cuts_are_drawn_as_said():
     assert low.min() == 1 and (low + middle).max() == 61 and middle.min() == 0
 
 
-def test_short_middles_come_as_often_as_long_ones():
-    tokenizer = ByteTokenizer(fim_tokens=True)
-    text = "".join(chr(33 + i) for i in range(64))
-    inner = make_rows([text] * 1500, tokenizer, "pack", 65)
-    batch = fetch(FimRows(inner, tokenizer, FimConfig(1.0, 0.0, "log_uniform"), 0))
-    low = np.argmax(batch["tokens"] == 259, axis=1) - 2
-    middle = 65 - np.argmax(batch["tokens"] == 258, axis=1) - 1
-    assert middle.min() == 1 and middle.max() == 61 and low.min() == 0 and (low + middle).max() == 61
-    # P(length < n) = log n / log 62 for n = 1 ... 61, and each beginning is as likely as another.
-    for n in (2, 8, 32):
-        assert abs((middle < n).mean() - np.log(n) / np.log(62)) < 0.04
-    assert abs((low / (61 - middle).clip(1))[middle < 61].mean() - 0.5) < 0.03
-
-
 def test_cuts_do_not_break_characters():
     tokenizer = ByteTokenizer(fim_tokens=True)
     inner = make_rows(["日本語é😀" * 8] * 200, tokenizer, "pack", 200)
