@@ -7,11 +7,22 @@ from typing import Any
 from genjax.config import choose
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
+from genjax.data.images import build_images, describe_images
 from genjax.data.pairs import build_pairs, describe_pairs
 from genjax.data.text import build_text, describe_text
 
-DATASETS = {"text": build_text, "code": build_code, "pairs": build_pairs}
-DESCRIPTIONS = {"text": describe_text, "code": describe_code, "pairs": describe_pairs}
+DATASETS = {
+    "text": build_text,
+    "code": build_code,
+    "pairs": build_pairs,
+    "images": build_images,
+}
+DESCRIPTIONS = {
+    "text": describe_text,
+    "code": describe_code,
+    "pairs": describe_pairs,
+    "images": describe_images,
+}
 
 
 def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
@@ -19,9 +30,10 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
 
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
-            `CodeDataConfig`, `PairsDataConfig`).
+            `CodeDataConfig`, `PairsDataConfig`, `ImagesDataConfig`).
         seed: decides the order of the rows.
-        cache_dir: where tokenized text is kept; None keeps it in memory. `config["cache_dir"]` goes before it.
+        cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
+            before it.
 
     Raises:
         ConfigError: unknown or wrong key, or values that do not go together.
