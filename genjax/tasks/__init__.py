@@ -18,7 +18,11 @@ from genjax.interop import huggingface
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
-TASKS = {"language_model": "genjax.tasks.language_model", "code_model": "genjax.tasks.code_model"}
+TASKS = {
+    "language_model": "genjax.tasks.language_model",
+    "code_model": "genjax.tasks.code_model",
+    "classification": "genjax.tasks.classification",
+}
 
 
 def build(section: Mapping[str, Any], info: Any) -> Task:
@@ -38,14 +42,19 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
-WEIGHTS = {"gpt2": "genjax.tasks.language_model", "llama": "genjax.tasks.language_model"}
+WEIGHTS = {
+    "gpt2": "genjax.tasks.language_model",
+    "llama": "genjax.tasks.language_model",
+    "vit": "genjax.tasks.classification",
+}
 
 
 def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None, rules: Any = None) -> tuple[Task, Any]:
     """The task and the variables of a folder of published weights.
 
     Args:
-        folder: config.json, safetensors (one file or shards) and the tokenizer's files (without them, nothing can be prompted).
+        folder: config.json, safetensors (one file or shards) and what prepares its inputs: the tokenizer's files (without
+            them, nothing can be prompted), preprocessor_config.json.
         dtype: of the computation.
         mesh, rules: where the variables are to lie; None: on the default device.
 

@@ -73,3 +73,13 @@ def language_model_sums(
     zero = jnp.zeros((), jnp.float32)
     totals, _ = jax.lax.scan(body, (zero, zero), (cut(hidden), cut(targets), cut(mask)))
     return totals
+
+
+def smoothed_cross_entropy(
+    logits: Float[Array, "*rows classes"], labels: Int[Array, "*rows"], smoothing: float
+) -> Float[Array, "*rows"]:
+    """Cross-entropy in nats, in float32, of targets that are (1 - smoothing) one-hot and `smoothing` (0 to 1) spread evenly
+    over all classes (Szegedy et al., 2016, section 7)."""
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    own = jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    return -(1 - smoothing) * own - smoothing * jnp.mean(log_probabilities, axis=-1)

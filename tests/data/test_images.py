@@ -57,6 +57,11 @@ def rows(dataset):
     return values["image"], values["label"]
 
 
+def pixels_to_labels(sets):
+    parts = [rows(part) for part in (sets.train, sets.evaluation)]
+    return {tuple(image.reshape(-1)): label for part in parts for image, label in zip(*part, strict=True)}
+
+
 def test_equal_images_stay_on_one_side(tmp_path):
     same = {f"{name}/{i}.png": noise_png(i // 3) for name in ("a", "b") for i in range(30)}
     sets = build(write_zip(tmp_path / "same.zip", same), evaluation_fraction=0.3)
