@@ -7,6 +7,7 @@ from typing import Any
 from genjax.config import choose
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
+from genjax.data.image_texts import build_image_texts, describe_image_texts
 from genjax.data.images import build_images, describe_images
 from genjax.data.pairs import build_pairs, describe_pairs
 from genjax.data.text import build_text, describe_text
@@ -16,12 +17,14 @@ DATASETS = {
     "code": build_code,
     "pairs": build_pairs,
     "images": build_images,
+    "image_texts": build_image_texts,
 }
 DESCRIPTIONS = {
     "text": describe_text,
     "code": describe_code,
     "pairs": describe_pairs,
     "images": describe_images,
+    "image_texts": describe_image_texts,
 }
 
 
@@ -30,7 +33,8 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
 
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
-            `CodeDataConfig`, `PairsDataConfig`, `ImagesDataConfig`).
+            `CodeDataConfig`, `PairsDataConfig`, `ImagesDataConfig`,
+            `ImageTextsDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.

@@ -72,7 +72,7 @@ def from_json(values: Mapping[str, Any], where: str, default: Preprocessor) -> P
     edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if crops else None
     if edge is not None:
         height, width = _pair(s, "crop_size", crop if crops and crop is not None else edge, default)
-        fit, shortest = "crop", edge if isinstance(edge, int) else 0
+        fit, shortest = "crop", edge if isinstance(edge, int) and edge != max(height, width) else 0
     else:
         height, width = _pair(s, "size", size, default)
         fit, shortest = "stretch", 0

@@ -94,7 +94,7 @@ def test_pixels_are_those_of_transformers(which, size, tmp_path):
 def test_old_and_odd_preprocessor_files():
     default = Preprocessor(224, 224)
     old = from_json({"size": 224, "crop_size": 224, "do_center_crop": True, "resample": 3}, "x", default)
-    assert (old.fit, old.shortest, old.height) == ("crop", 224, 224)
+    assert (old.fit, old.shortest, old.height) == ("crop", 0, 224)
     assert from_json({"size": 384, "resample": 2}, "x", default) == Preprocessor(384, 384, "stretch", resample="bilinear")
     deit = from_json({"size": 256, "crop_size": 224, "do_center_crop": True, "resample": 3}, "x", default)
     assert (deit.shortest, deit.height) == (256, 224)
