@@ -4,7 +4,7 @@ Each line of a metadata.jsonl is an object with `file_name`, relative to the fol
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -301,5 +301,9 @@ def _strings(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
     return tuple(text for text in found if text.strip())
 
 
-def _texts(things: Sequence[Described]):
-    return (text for thing in things for text in (*thing.texts, *thing.words))
+def _texts(things: Sequence[Described]) -> Iterator[str]:
+    """What a tokenizer is trained on: also words as rows have them, with the commas between."""
+    for thing in things:
+        yield from thing.texts
+        if thing.words:
+            yield ", ".join((thing.texts[0], *thing.words))
