@@ -8,6 +8,8 @@ from genjax.config import choose
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
 from genjax.data.image_questions import build_image_questions, describe_image_questions
+from genjax.data.image_texts import build_image_texts, describe_image_texts
+from genjax.data.images import build_images, describe_images
 from genjax.data.line_pairs import build_line_pairs, describe_line_pairs
 from genjax.data.pairs import build_pairs, describe_pairs
 from genjax.data.speech import build_speech, describe_speech
@@ -20,6 +22,8 @@ DATASETS = {
     "line_pairs": build_line_pairs,
     "speech": build_speech,
     "image_questions": build_image_questions,
+    "images": build_images,
+    "image_texts": build_image_texts,
 }
 DESCRIPTIONS = {
     "text": describe_text,
@@ -28,6 +32,8 @@ DESCRIPTIONS = {
     "line_pairs": describe_line_pairs,
     "speech": describe_speech,
     "image_questions": describe_image_questions,
+    "images": describe_images,
+    "image_texts": describe_image_texts,
 }
 
 
@@ -36,9 +42,11 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
 
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
-            `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `ImageQuestionsConfig`).
+            `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `ImagesDataConfig`,
+            `ImageTextsDataConfig`, `ImageQuestionsConfig`).
         seed: decides the order of the rows.
-        cache_dir: where tokenized text is kept; None keeps it in memory. `config["cache_dir"]` goes before it.
+        cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
+            before it.
 
     Raises:
         ConfigError: unknown or wrong key, or values that do not go together.

@@ -32,7 +32,7 @@ def shuffled(index: Int[np.ndarray, " n"], length: int, seed: int) -> Int[np.nda
 @lru_cache(maxsize=16)
 def _sorted_out(length: int, seed: int, epoch: int) -> Int[np.ndarray, " length"]:
     key = _keys(length, seed, np.array([epoch]))
-    return np.argsort(_mix(key + GOLDEN * np.arange(length, dtype=np.uint64)), kind="stable")
+    return np.argsort(mix(key + GOLDEN * np.arange(length, dtype=np.uint64)), kind="stable")
 
 
 def _feistel(places: Int[np.ndarray, " n"], length: int, keys: UInt[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
@@ -45,7 +45,7 @@ def _feistel(places: Int[np.ndarray, " n"], length: int, keys: UInt[np.ndarray, 
         left, right = value >> half, value & mask
         for _ in range(ROUNDS):
             key = key + GOLDEN
-            left, right = right, left ^ (_mix(_mix(key) ^ right) & mask)
+            left, right = right, left ^ (mix(mix(key) ^ right) & mask)
         result[outside] = left << half | right
         outside = outside[result[outside] >= length]
     return result
@@ -53,10 +53,10 @@ def _feistel(places: Int[np.ndarray, " n"], length: int, keys: UInt[np.ndarray, 
 
 def _keys(length: int, seed: int, epochs: Int[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
     seed = np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)
-    return _mix(_mix(_mix(seed + GOLDEN) + np.uint64(length)) + GOLDEN * epochs.astype(np.uint64))
+    return mix(mix(mix(seed + GOLDEN) + np.uint64(length)) + GOLDEN * epochs.astype(np.uint64))
 
 
-def _mix(z: UInt[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
+def mix(z: UInt[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
     """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): every bit of the input moves every bit of the output."""
     z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

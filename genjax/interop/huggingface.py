@@ -110,6 +110,8 @@ def save(
     dtype: str | None = None,
     max_shard_bytes: int = safetensors_io.MAX_SHARD_BYTES,
     overwrite: bool = False,
+    values: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a folder that transformers and `load` read.
 
@@ -121,6 +123,8 @@ def save(
         dtype: of the file, one of `DTYPES`; None keeps that of the parameters.
         max_shard_bytes: larger models become several files; the host holds one of them at a time.
         overwrite: replace the weights, config and (if given) tokenizer of an existing folder; other files there stay.
+        values: keys of config.json that say what the network does not know, such as the names of its classes.
+        files: JSON files beside it: name -> content.
 
     Raises:
         CheckpointError: no family can express the config, the parameters do not fit it, or the folder cannot be written.
@@ -134,7 +138,9 @@ def save(
         tensors = {key: lazy.cast(tensor, dtype) for key, tensor in tensors.items()}
     stale = safetensors_io.weight_files() + (TOKENIZER_FILES if tokenizer is not None else ())
     with folders.staged(folder, overwrite, stale) as staging:
-        folders.write_json(staging / "config.json", _config_json(family, config, tokenizer, tensors))
+        folders.write_json(staging / "config.json", _config_json(family, config, tokenizer, tensors) | dict(values or {}))
+        for name, content in (files or {}).items():
+            folders.write_json(staging / name, content)
         if tokenizer is not None:
             tokenizer.save(staging)
         safetensors_io.write_files(staging, tensors, max_shard_bytes)

@@ -165,3 +165,26 @@ def _layers(dtype: str, train: bool):
         )
 
     return conv, norm
+
+
+def flops_per_image(config: CLIPResNetConfig) -> float:
+    """Floating-point operations of training on one image of `image_size`, forward and backward: six for every multiplication
+    of a convolution and of the pooling attention's kernels."""
+    c, total = config, 0
+    side = c.image_size // 2
+    half = c.width // 2
+    total += side**2 * 9 * (c.channels * half + half * half + half * c.width)
+    side, inside = side // 2, c.width
+    for stage, blocks in enumerate(c.layers):
+        width = c.width * 2**stage
+        for i in range(blocks):
+            stride = 2 if stage and not i else 1
+            total += side**2 * (inside * width + 9 * width**2)
+            side //= stride
+            total += side**2 * 4 * width**2
+            if stride > 1 or inside != 4 * width:
+                total += side**2 * inside * 4 * width
+            inside = 4 * width
+    places = side**2 + 1
+    total += c.features**2 * (1 + 2 * places) + c.features * (2 * places + c.projection_dim)
+    return 6.0 * total

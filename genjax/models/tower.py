@@ -111,3 +111,13 @@ class Matched(NamedTuple):
         """Every image against every text."""
         cosines = jnp.einsum("id,td->it", self.images, self.texts, precision="highest")
         return jnp.exp(self.log_scale) * cosines + self.bias
+
+
+def tower_flops(config: TowerConfig, tokens: int) -> float:
+    """Floating-point operations of training the blocks and the projection of a tower on one row of `tokens`, forward and
+    backward; embeddings of patches not counted. As `models.vit.flops_per_image`, causal attention in full: the rows are short.
+    """
+    width = config.embed_dim
+    block = 4 * width**2 + 2 * width * config.hidden_width
+    projection = width * config.projection_dim
+    return 6.0 * (tokens * config.num_layers * block + projection) + 12.0 * config.num_layers * width * tokens**2

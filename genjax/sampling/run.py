@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from genjax import data, tasks
 from genjax.config import structure
+from genjax.data.found import with_found
 from genjax.errors import CheckpointError, ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.mesh import AXES, MeshConfig, make_mesh
@@ -51,7 +52,7 @@ def run_task(workdir: Path | str, *, dtype: str | None = None) -> Task:
     path = Path(workdir)
     config = read_config(path)
     tokenizer = data.load_tokenizer(path / "tokenizer") if (path / "tokenizer").is_dir() else None
-    return tasks.build(_with_dtype(config["task"], dtype), data.describe(config["data"], tokenizer))
+    return tasks.build(_with_dtype(config["task"], dtype), data.describe(with_found(config["data"], path), tokenizer))
 
 
 def run_variables(

@@ -14,7 +14,7 @@ from genjax import data
 from genjax.config import choose
 from genjax.data.tokenizers.fim import find_sentinels
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import huggingface
+from genjax.interop import huggingface, open_clip
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
@@ -25,6 +25,8 @@ TASKS = {
     "speech": "genjax.tasks.speech",
     "masked_lm": "genjax.tasks.masked_lm",
     "visual_language": "genjax.tasks.visual_language",
+    "classification": "genjax.tasks.classification",
+    "contrastive": "genjax.tasks.contrastive",
 }
 
 
@@ -43,6 +45,8 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
     return importlib.import_module(choose("config.task.name", section["name"], TASKS)).build(section, info)
 
 
+OPEN_CLIP = "open_clip"  # a folder in that layout, which has no `model_type`
+
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
 WEIGHTS = {
@@ -52,6 +56,10 @@ WEIGHTS = {
     "whisper": "genjax.tasks.speech",
     "bert": "genjax.tasks.masked_lm",
     "distilbert": "genjax.tasks.masked_lm",
+    "vit": "genjax.tasks.classification",
+    "clip": "genjax.tasks.contrastive",
+    "siglip": "genjax.tasks.contrastive",
+    OPEN_CLIP: "genjax.tasks.contrastive",
 }
 
 
@@ -59,7 +67,8 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     """The task and the variables of a folder of published weights.
 
     Args:
-        folder: config.json, safetensors (one file or shards) and the tokenizer's files (without them, nothing can be prompted).
+        folder: config.json or open_clip_config.json, safetensors (one file or shards) and what prepares the inputs: the
+            tokenizer's files (without them, nothing can be prompted), preprocessor_config.json. OpenAI's CLIP may be a file.
         dtype: of the computation.
         mesh, rules: where the variables are to lie; None: on the default device.
 
@@ -73,10 +82,10 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
 def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
     """The task of a folder of published weights, before they are read. Arguments and errors as for `open_weights`."""
     path = Path(folder)
-    kind, _ = huggingface.read_config(path)
+    kind = OPEN_CLIP if open_clip.is_open_clip(path) else huggingface.read_config(path)[0]
     if kind not in WEIGHTS:
         raise CheckpointError(f"{path} holds a {kind}, and no task samples from it; those of {', '.join(WEIGHTS)} can be opened.")
-    tokenizer = data.load_tokenizer(path) if data.has_tokenizer(path) else None
+    tokenizer = data.load_tokenizer(path) if path.is_dir() and data.has_tokenizer(path) else None
     writes = WEIGHTS[kind] == TASKS["language_model"]
     infills = writes and tokenizer is not None and find_sentinels(tokenizer) is not None
     return importlib.import_module(TASKS["code_model"] if infills else WEIGHTS[kind]).from_weights(path, tokenizer, dtype)

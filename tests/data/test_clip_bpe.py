@@ -122,3 +122,7 @@ def test_other_files_are_refused(tmp_path):
         load_clip(tmp_path)
     with pytest.raises(DataError, match="not a readable list of merges"):
         load_clip(Path(tmp_path / "absent.txt.gz"))
+
+
+def test_a_config_may_name_openais_file(simple_vocab):
+    assert load_tokenizer(simple_vocab).fingerprint == load_clip(simple_vocab).fingerprint

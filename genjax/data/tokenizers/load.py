@@ -34,14 +34,15 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
 
     Args:
         path: a folder with genjax' own files, spiece.model, tokenizer.json, vocab.json and merges.txt, vocab.txt, or
-            tokenizer.model (looked for in this order); or one such tokenizer.json, .txt or .model file.
+            tokenizer.model (looked for in this order); or one such tokenizer.json, .txt or .model file, or OpenAI's
+            bpe_simple_vocab_16e6.txt.gz of CLIP.
 
     Raises:
         DataError: nothing there, nothing that is a tokenizer, or a file that cannot be read.
     """
     path = Path(path).expanduser()
     if path.is_file():
-        kinds = {".model": load_sentencepiece, ".txt": load_vocabulary}
+        kinds = {".model": load_sentencepiece, ".txt": load_vocabulary, ".gz": load_clip}
         return kinds.get(path.suffix, _load_json)(path)
     if not path.is_dir():
         raise DataError(f"the tokenizer folder {path} does not exist.")

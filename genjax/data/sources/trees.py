@@ -1,0 +1,58 @@
+"""The files below a folder or within an archive, whichever of the two a path names."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from genjax.data.hashing import digest
+from genjax.data.sources.archives import is_archive, members
+from genjax.data.sources.files import find_files, hash_files
+from genjax.errors import DataError
+
+
+class Tree:
+    """A folder, or a zip or tar archive.
+
+    Args:
+        path: `~` and `$NAME` are expanded.
+        wanted: of a path within; other files are passed over.
+
+    Attributes:
+        title: for messages.
+        files: what is hashed: the archive, or the wanted files of the folder.
+
+    Raises:
+        DataError: nothing there, or another kind of file.
+    """
+
+    def __init__(self, path: str, wanted: Callable[[str], bool]):
+        found = find_files(path)
+        self.title, self.wanted = path, wanted
+        self.archive = found[0] if len(found) == 1 and is_archive(found[0].name) else None
+        if self.archive is not None:
+            self.files = found
+            return
+        self.root = Path(os.path.expanduser(os.path.expandvars(path)))
+        if not self.root.is_dir():
+            raise DataError(f"data.path {path!r} is neither a folder nor an archive (.zip, .tar.gz, ...); name one of these.")
+        self.files = tuple(file for file in found if wanted(file.relative_to(self.root).as_posix()))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of names and contents."""
+        if self.archive is not None:
+            return hash_files(self.files)
+        names = "\n".join(file.relative_to(self.root).as_posix() for file in self.files)
+        return digest(names, hash_files(self.files))
+
+    def read(self, limit: int) -> Iterator[tuple[str, bytes]]:
+        """(path within, content) of every wanted file. Of a larger file `limit` bytes and one more are given."""
+        if self.archive is not None:
+            yield from members(self.archive, self.wanted, limit)
+            return
+        for file in self.files:
+            try:
+                with open(file, "rb") as stream:
+                    yield file.relative_to(self.root).as_posix(), stream.read(limit + 1)
+            except OSError as error:
+                raise DataError(f"the data file {file} cannot be read: {error.strerror or error}.") from error
