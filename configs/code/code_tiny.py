@@ -3,7 +3,8 @@
     python train.py --config=configs/code/code_tiny.py --workdir=runs/code
     python sample.py --workdir=runs/code --prefix=$'def add(a, b):\\n    ' --suffix=$'\\n    return c\\n'
 
-Hardware: two CPU cores, about half an hour. `--config.data.fim.rate=0` trains the same model from left to right.
+Hardware: two CPU cores, 40 minutes to an hour. Measured: 0.935 bits a byte of held-out files (benchmarks/RESULTS.md).
+`--config.data.fim.rate=0` trains the same model from left to right.
 """
 
 from ml_collections import ConfigDict

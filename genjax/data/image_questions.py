@@ -4,7 +4,6 @@ A row is one image with one text: `[bos] question answer [eos]`, the loss on ans
 empty question. Held out are whole images with all that is said of them.
 """
 
-import io
 import json
 import os
 import zipfile
@@ -16,15 +15,16 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, UnidentifiedImageError
 
 from genjax.config import structure
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
+from genjax.data.image_files import decode_image, fit_image
 from genjax.data.text_config import TokenizerConfig
 from genjax.data.tokenizers.base import Tokenizer
 from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
 from genjax.errors import ConfigError, DataError
+from genjax.interop.preprocessor import Preprocessor
 
 FORMAT = "1"  # of the rows: change it when the same config gives other batches than before
 QUESTION = "{question}"
@@ -112,7 +112,7 @@ def build_image_questions(config: Mapping[str, Any], *, seed: int, cache_dir: Pa
         sayings = read_sayings(config, folder)
         names = sorted({saying.image for saying in sayings})
         files = {name: folder.read(name) for name in names}
-    images = {name: decode_image(content, name, config.image_size) for name, content in files.items()}
+    images = {name: _square_image(content, name, config.image_size) for name, content in files.items()}
     parts = [[s for s in sayings if is_held_out(s, config.evaluation_fraction) == side] for side in (False, True)]
     if not parts[0]:
         raise DataError(f"{config.path} has {len(names)} images, and none is left to train on; lower data.evaluation_fraction.")
@@ -152,7 +152,7 @@ def held_out_sayings(config: Mapping[str, Any]) -> list[tuple["Saying", UInt8[np
     with _Folder(config.path) as folder:
         sayings = [s for s in read_sayings(config, folder) if is_held_out(s, config.evaluation_fraction)]
         names = sorted({saying.image for saying in sayings})
-        images = {name: decode_image(folder.read(name), name, config.image_size) for name in names}
+        images = {name: _square_image(folder.read(name), name, config.image_size) for name in names}
     return [(saying, images[saying.image]) for saying in sayings]
 
 
@@ -169,33 +169,9 @@ def answer_tokens(tokenizer: Tokenizer, answer: str, question: str) -> list[int]
     return tokens + ([] if tokenizer.eos_id is None else [tokenizer.eos_id])
 
 
-def read_image(file: Path | str, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The image of a file, as a row has it. Raises DataError: no such file, or no image."""
-    try:
-        content = Path(file).expanduser().read_bytes()
-    except OSError as error:
-        raise DataError(f"the image {file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
-    return decode_image(content, str(file), size)
-
-
-def decode_image(content: bytes, where: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """An image file's bytes as RGB on white, resized to a square where it is of another shape.
-
-    Args:
-        where: names the file in messages.
-
-    Raises:
-        DataError: no image.
-    """
-    try:
-        image = Image.open(io.BytesIO(content))
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
-        raise DataError(f"the image {where} cannot be decoded ({error}); restore it, or leave it out.") from error
-    return np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC))
+def square(size: int) -> Preprocessor:
+    """How images come to the size of a row: stretched where they are of another shape."""
+    return Preprocessor(size, size, "stretch")
 
 
 def read_sayings(config: ImageQuestionsConfig, folder: "_Folder") -> list[Saying]:
@@ -331,6 +307,10 @@ def _texts(sayings: Sequence[Saying], limit: int | None = None) -> Iterator[str]
         if limit is not None and used > limit:
             return
         yield text
+
+
+def _square_image(content: bytes, where: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    return fit_image(decode_image(content, where), square(size))
 
 
 class _Folder:

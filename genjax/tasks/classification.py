@@ -21,7 +21,7 @@ from genjax.models.vit import ViT, ViTConfig, flops_per_image
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.image_batches import check_channels, normalize, read_request_images, row_batches, unbatched
-from genjax.tasks.losses import smoothed_cross_entropy
+from genjax.tasks.losses import token_cross_entropy
 
 TOP = 5  # the wider net of the second accuracy
 
@@ -95,9 +95,9 @@ class Classification(BaseTask):
             others = labels[::-1]
         logits = self._logits(variables, images, dropout_key)
         smoothing = self.config.label_smoothing
-        nats = share * smoothed_cross_entropy(logits, labels, smoothing)
+        nats = share * token_cross_entropy(logits, labels, 0.0, smoothing)
         if self.config.mixup:
-            nats += (1 - share) * smoothed_cross_entropy(logits, others, smoothing)
+            nats += (1 - share) * token_cross_entropy(logits, others, 0.0, smoothing)
         weight = jnp.sum(weights)
         correct = jnp.sum((jnp.argmax(logits, -1) == labels) * weights)
         return jnp.sum(nats * weights) / jnp.maximum(weight, 1.0), Aux(weight, {"accuracy": (correct, weight)})
@@ -109,7 +109,7 @@ class Classification(BaseTask):
         weight = jnp.sum(weights)
         ranked = jax.lax.top_k(logits, min(TOP, logits.shape[-1]))[1] == labels[:, None]
         sums = {
-            "loss": (jnp.sum(smoothed_cross_entropy(logits, labels, 0.0) * weights), weight),
+            "loss": (jnp.sum(token_cross_entropy(logits, labels) * weights), weight),
             "accuracy": (jnp.sum(ranked[:, 0] * weights), weight),
         }
         if logits.shape[-1] > TOP:

@@ -104,13 +104,3 @@ def logits_chunk(batch: int, length: int, vocab_size: int) -> int:
     if position_bytes * length <= _LOGITS_BYTES:
         return 0
     return max((d for d in range(1, length + 1) if length % d == 0 and d * position_bytes <= _LOGITS_BYTES), default=1)
-
-
-def smoothed_cross_entropy(
-    logits: Float[Array, "*rows classes"], labels: Int[Array, "*rows"], smoothing: float
-) -> Float[Array, "*rows"]:
-    """Cross-entropy in nats, in float32, of targets that are (1 - smoothing) one-hot and `smoothing` (0 to 1) spread evenly
-    over all classes (Szegedy et al., 2016, section 7)."""
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    own = jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
-    return -(1 - smoothing) * own - smoothing * jnp.mean(log_probabilities, axis=-1)

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, UInt8
 
 from genjax import decoding
 from genjax.config import choose, plain, structure
-from genjax.data.image_questions import ImageQuestionsInfo, prompt_tokens, read_image
+from genjax.data.image_files import read_image
+from genjax.data.image_questions import ImageQuestionsInfo, prompt_tokens, square
 from genjax.errors import CheckpointError, ConfigError, DataError, RequestError
 from genjax.evaluation.perplexity import summarize
 from genjax.interop import huggingface
@@ -237,7 +238,7 @@ class VisualLanguage(BaseTask):
         if not request.image:
             raise RequestError(f"{where}there is no image to look at; give one with --image FILE.")
         try:
-            return read_image(request.image, size)
+            return read_image(request.image, square(size))
         except DataError as error:
             raise RequestError(f"{where}{error}") from error
 

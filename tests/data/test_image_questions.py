@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from genjax import data
-from genjax.data.image_questions import decode_image, prompt_tokens
+from genjax.data.image_files import fit_image
+from genjax.data.image_questions import prompt_tokens, square
 from genjax.errors import ConfigError, DataError
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -113,12 +114,11 @@ def test_flips_are_drawn_from_seed_epoch_and_row(archive):
     assert (plain.fetch(np.full(plain.num_rows, 3), everything)["image"][:, 0, 0] == 0).all()
 
 
-def test_transparent_pictures_are_put_on_white_and_made_square():
-    image = Image.new("RGBA", (10, 4), (255, 0, 0, 0))
-    assert (decode_image(png(image), "x.png", 6) == 255).all()
-    assert decode_image(png(image), "x.png", 6).shape == (6, 6, 3)
-    with pytest.raises(DataError, match="the image x.png cannot be decoded"):
-        decode_image(b"no image", "x.png", 6)
+def test_images_of_another_shape_are_made_square():
+    pixels = np.zeros((4, 10, 3), np.uint8)
+    pixels[:, 5:] = 255
+    made = fit_image(Image.fromarray(pixels), square(6))
+    assert made.shape == (6, 6, 3) and (made[:, 0] == 0).all() and (made[:, 5] == 255).all()
 
 
 @pytest.mark.parametrize(
