@@ -13,6 +13,8 @@ from genjax.tasks import seq2seq
 from genjax.tasks.seq2seq import Seq2SeqRequest
 from tests.parity import encoder_decoders
 
+pytestmark = pytest.mark.extended
+
 CASES = ("1.0-a", "1.0-b", "1.1-a", "1.1-b")
 EOS, LENGTHS, LONGEST = 1, (13, 1, 29, 6, 20), 24
 
