@@ -33,8 +33,8 @@ from genjax.parallel import processes
 from genjax.parallel.rules import DEFAULT_RULES
 from genjax.sampling.code_samples import LEFT_TO_RIGHT, ORDERS, Writer, fill_lines, sample_problems, write_functions
 from genjax.sampling.loop import Sampler
-from genjax.sampling.run import parse_mesh, read_config, run_task, run_variables
-from genjax.storage.restore import checkpoint_steps
+from genjax.sampling.run import newest_checkpoint, parse_mesh, read_config, run_task, run_variables
+from genjax.sampling.summaries import write_json
 from genjax.tasks.code_model import as_code_model
 
 # What is measured, and the files of each: the first holds its texts.
@@ -205,7 +205,7 @@ def _checkpoint(options: argparse.Namespace) -> int | None:
     """The step, so that samples of two are not mixed up when a run goes on."""
     if options.checkpoint is not None or not options.workdir:
         return options.checkpoint
-    return max(checkpoint_steps(Path(options.workdir, "checkpoints")), default=None)
+    return newest_checkpoint(options.workdir)
 
 
 def _settings(options: argparse.Namespace, checkpoint: int | None, knobs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -232,12 +232,12 @@ def _settle(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
     changed = [line for name in begun for line in differences(old[name], settings[name], name)]
     if changed:
         raise RequestError(f"{folder} holds texts of other settings ({'; '.join(changed)}); choose another --out.")
-    _write(folder / "settings.json", {**old, **settings})
+    write_json(folder / "settings.json", {**old, **settings})
 
 
 def _report(folder: Path, name: str, values: Mapping[str, Any]) -> None:
     """Adds a part to the summary and prints it."""
-    _write(folder / "summary.json", {**_read(folder / "summary.json"), name: values})
+    write_json(folder / "summary.json", {**_read(folder / "summary.json"), name: values})
     print(name)
     for key, value in values.items():
         print(f"  {key.replace('_', ' ')}: {value:.4f}" if isinstance(value, float) else f"  {key}: {value:,}")
@@ -248,14 +248,6 @@ def _read(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text("utf-8")) if file.exists() else {}
     except (OSError, ValueError) as error:
         raise RequestError(f"{file} cannot be read ({error}); remove it, or choose another --out.") from error
-
-
-def _write(file: Path, values: Mapping[str, Any]) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}.") from error
 
 
 def main(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ from genjax.data.found import with_found
 from genjax.errors import CheckpointError, ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.mesh import AXES, MeshConfig, make_mesh
-from genjax.storage.restore import restore_variables
+from genjax.storage.restore import checkpoint_steps, restore_variables
 from genjax.tasks.contract import Task, Variables
 
 
@@ -77,6 +77,11 @@ def run_variables(
     decays = config.get("ema", {}).get("decays", ()) if ema else ()
     decay = str(float(decays[0])) if decays else ""
     return restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=decay, report=report)[0]
+
+
+def newest_checkpoint(workdir: Path | str) -> int | None:
+    """The step that sampling from a run takes where none is asked for; None where the run has no checkpoint."""
+    return max(checkpoint_steps(Path(workdir, "checkpoints")), default=None)
 
 
 def parse_mesh(text: str) -> Mesh | None:

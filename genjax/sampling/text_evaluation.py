@@ -24,8 +24,8 @@ from genjax.evaluation.translation import translation_scores
 from genjax.evaluation.word_error import character_error_rate, word_error_rate
 from genjax.parallel import processes
 from genjax.sampling.loop import Sampler
-from genjax.sampling.run import parse_mesh, read_config, run_task, run_variables
-from genjax.storage.restore import checkpoint_steps
+from genjax.sampling.run import newest_checkpoint, parse_mesh, read_config, run_task, run_variables
+from genjax.sampling.summaries import write_json, write_text
 
 Scores = Mapping[str, float | str]
 AT_ONCE = 256  # sources that are answered between two movements of the progress bar
@@ -92,9 +92,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise RequestError(f"{workdir} held nothing out; train with data.evaluation_fraction, or with files to evaluate on.")
     mesh = parse_mesh(options.mesh)
     task = run_task(workdir, dtype=options.dtype)
-    checkpoint = options.checkpoint
-    if checkpoint is None:
-        checkpoint = max(checkpoint_steps(workdir / "checkpoints"), default=None)
+    checkpoint = newest_checkpoint(workdir) if options.checkpoint is None else options.checkpoint
     variables = run_variables(workdir, task, checkpoint, mesh=mesh)
     beams = {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
     knobs = {**(beams if options.num_beams > 1 else {"temperature": 0.0}), "max_new_tokens": options.max_new_tokens}
@@ -107,8 +105,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             json.dumps({**reference.request, "reference": reference.text, "text": text}, ensure_ascii=False)
             for reference, text in zip(wanted, texts, strict=True)
         ]
-        _write(files[0], "".join(f"{line}\n" for line in lines))
-        _write(files[1], json.dumps(values, indent=1) + "\n")
+        write_text(files[0], "".join(f"{line}\n" for line in lines))
+        write_json(files[1], values)
         print(
             "\n".join(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}" for key, value in values.items())
         )
@@ -127,14 +125,6 @@ def _answers(sampler: Sampler, variables: Any, wanted: Sequence[Reference], knob
                 texts[i] = artifact.value
             bar.update(len(group))
     return texts
-
-
-def _write(file: Path, content: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}.") from error
 
 
 def main(arguments: list[str]) -> int:
