@@ -1,5 +1,6 @@
 """From a config to everything that the loop drives: mesh, data, task, optimizers and the step."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ class Plan:
         """The mesh and rules that sharding constraints inside a jitted function refer to."""
         return axis_rules.context(self.mesh, self.rules)
 
+    @functools.cached_property
     def abstract_totals(self) -> dict[str, Any]:
+        """Shapes of a step's metrics, each a sum and a weight. Kept, as finding the names traces the whole step."""
         replicated = NamedSharding(self.mesh, PartitionSpec())
         with self.context():
             names = metric_names(self.task, self.optimizers, self.abstract, self.batch)
@@ -50,7 +53,7 @@ class Plan:
 
     def lower_step(self):
         """The train step lowered for this mesh; `.compile()` makes it callable as step(state, totals, batch)."""
-        totals = self.abstract_totals()
+        totals = self.abstract_totals
         step = make_train_step(
             self.task,
             self.optimizers,
@@ -72,7 +75,7 @@ class Plan:
             return jax.jit(build, out_shardings=self.shardings)()
 
     def fresh_totals(self) -> dict[str, Any]:
-        return jax.device_put(zero_totals(self.abstract_totals()), NamedSharding(self.mesh, PartitionSpec()))
+        return jax.device_put(zero_totals(self.abstract_totals), NamedSharding(self.mesh, PartitionSpec()))
 
     @property
     def parameters(self) -> int:
