@@ -1,8 +1,11 @@
 """Errors that are meant for the person at the keyboard.
 
-`train.py` and `sample.py` print a `GenjaxError` as one sentence and exit with 2; every other exception is a defect of ours
+Commands print a `GenjaxError` as one sentence and exit with 2; every other exception is a defect of ours
 and keeps its traceback. A message says what was given, what was expected and what to do.
 """
+
+import sys
+from collections.abc import Callable
 
 
 class GenjaxError(Exception):
@@ -27,3 +30,15 @@ class RequestError(GenjaxError):
 
 class RunError(GenjaxError):
     """The run cannot go on: directory in use, disk full, loss not finite."""
+
+
+def exit_code(action: Callable[[], object]) -> int:
+    """Runs what a command does: 0; 2 after a GenjaxError, which is printed as one line; 130 when the user stopped it."""
+    try:
+        action()
+    except GenjaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -36,7 +36,7 @@ def recipe(fusion: str, *, steps: int) -> ConfigDict:
                 "path": "$GENJAX_DATA/easy_vqa.zip",
                 "tokenizer": {"name": "bpe", "vocab_size": 384},
                 "image_size": 64,
-                "flips": True,
+                "augmentation": {"flip": True, "flip_vertical": True},
                 "sequence_length": 16,
                 "batch_size": 64,
                 "evaluation_fraction": 0.1,

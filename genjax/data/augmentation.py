@@ -9,7 +9,7 @@ from genjax.data.draws import uniforms
 from genjax.errors import ConfigError
 
 STREAM = 0x696D67
-DRAWS = 10  # numbers that a row uses
+DRAWS = 11  # numbers that a row uses
 GREY = 128  # of what is erased: 0 to a model that reads [-1, 1]
 
 
@@ -18,6 +18,7 @@ class AugmentationConfig:
     """The config section `data.augmentation`. Held-out images stay as they are. The default changes nothing."""
 
     flip: bool = False  # left and right, of every second image
+    flip_vertical: bool = False  # top and bottom, of every second image
     pad: int = 0  # crops of an image that has been padded by so many pixels of its edge on every side
     zoom: float = 0.0  # scaled by a factor between 1 - zoom and 1 + zoom, about the middle, nearest pixel
     color: float = 0.0  # contrast times 1 +- color and brightness +- color of the whole range, each drawn evenly
@@ -58,18 +59,19 @@ def augment(
     if config == AugmentationConfig():
         return images
     draws = uniforms(seed, stream, epochs, rows, DRAWS)
-    if config.flip or config.pad or config.zoom:
-        images = _moved(images, config, draws[:, :4])
+    if config.flip or config.flip_vertical or config.pad or config.zoom:
+        images = _moved(images, config, draws[:, [0, 1, 2, 3, 10]])
     if config.color:
         images = _recolored(images, config.color, draws[:, 4:6])
     return _erased(images, config, draws) if config.erase else images
 
 
-def _moved(images: Images, config: AugmentationConfig, draws: Float[np.ndarray, "batch 4"]) -> Images:
+def _moved(images: Images, config: AugmentationConfig, draws: Float[np.ndarray, "batch 5"]) -> Images:
     """Each pixel is fetched from where it comes from; what lies outside is the nearest pixel of the edge."""
     batch, height, width, _ = images.shape
     scale = 1 / (1 + config.zoom * (2 * draws[:, 2] - 1))
     flipped = config.flip & (draws[:, 3] < 0.5)
+    turned = config.flip_vertical & (draws[:, 4] < 0.5)
 
     def source(size: int, draw: Float[np.ndarray, " batch"], mirrored) -> Int[np.ndarray, "batch size"]:
         shift = np.minimum(np.floor(draw * (2 * config.pad + 1)), 2 * config.pad) - config.pad
@@ -78,7 +80,7 @@ def _moved(images: Images, config: AugmentationConfig, draws: Float[np.ndarray, 
         places = np.clip(places, 0, size - 1).astype(np.int64)
         return np.where(mirrored[:, None], places[:, ::-1], places)
 
-    down = source(height, draws[:, 0], np.zeros(batch, bool))
+    down = source(height, draws[:, 0], turned)
     across = source(width, draws[:, 1], flipped)
     return images[np.arange(batch)[:, None, None], down[:, :, None], across[:, None, :]]
 
@@ -89,7 +91,7 @@ def _recolored(images: Images, color: float, draws: Float[np.ndarray, "batch 2"]
     return np.clip((images.astype(np.float32) - 127.5) * contrast + 127.5 + brightness, 0, 255).astype(np.uint8)
 
 
-def _erased(images: Images, config: AugmentationConfig, draws: Float[np.ndarray, "batch 10"]) -> Images:
+def _erased(images: Images, config: AugmentationConfig, draws: Float[np.ndarray, "batch 11"]) -> Images:
     _, height, width, _ = images.shape
     smallest, largest = config.erase_area
     chosen = draws[:, 6] < config.erase

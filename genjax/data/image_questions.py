@@ -5,9 +5,7 @@ empty question. Held out are whole images with all that is said of them.
 """
 
 import json
-import os
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +15,20 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from genjax.config import structure
+from genjax.data.augmentation import AugmentationConfig, augment
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
-from genjax.data.image_files import decode_image, fit_image
+from genjax.data.image_arrays import ImageArrays, decode_tree
+from genjax.data.sources.trees import Tree
 from genjax.data.text_config import TokenizerConfig
 from genjax.data.tokenizers.base import Tokenizer
 from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
 from genjax.errors import ConfigError, DataError
 from genjax.interop.preprocessor import Preprocessor
 
-FORMAT = "1"  # of the rows: change it when the same config gives other batches than before
+FORMAT = "2"  # of the rows: change it when the same config gives other batches than before
 QUESTION = "{question}"
+LARGEST_LIST = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ImageQuestionsConfig:
     """The section `data` with `data.name = "image_questions"`."""
 
     name: str = "image_questions"
-    path: str = ""  # a zip archive or a folder ($NAME and ~ are expanded)
+    path: str = ""  # a folder, or a .zip or .tar archive; $NAME and ~ are expanded
     # questions: a JSON list of [question, answer, number or name of the image]; captions: a metadata.jsonl whose lines have
     # file_name and text, one or a list.
     layout: Literal["questions", "captions"] = "questions"
@@ -44,13 +45,14 @@ class ImageQuestionsConfig:
     template: str = QUESTION  # how a question is put to the model; "{question}" is where it stands
     evaluation_fraction: float = 0.1  # of the images, chosen by hash of their names
     image_size: int = 64  # pixels of a side; images of other shapes are resized
-    flips: bool = False  # turn images over left-right and top-bottom at random, where no text speaks of sides or letters
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)  # no flips where texts speak of sides or letters
     tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(name="bpe", vocab_size=512))
     sequence_length: int = 32  # tokens of question and answer with bos; longer pairs are left out and counted
     batch_size: int = 32
     num_threads: int = 2  # as for text; none of these changes a batch
     num_workers: int = 0
     prefetch: int = 8
+    cache_dir: str = ""  # a folder for decoded images that runs share; "": the one that the run gives
 
     def __post_init__(self):
         for name in ("image_size", "batch_size"):
@@ -106,32 +108,29 @@ class Saying:
 
 
 def build_image_questions(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
-    """See `genjax.data.build`. Images are held in memory, as bytes."""
+    """See `genjax.data.build`."""
     config = structure(ImageQuestionsConfig, config, "config.data")
-    with _Folder(config.path) as folder:
-        sayings = read_sayings(config, folder)
-        names = sorted({saying.image for saying in sayings})
-        files = {name: folder.read(name) for name in names}
-    images = {name: _square_image(content, name, config.image_size) for name, content in files.items()}
+    cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir
+    sayings = read_sayings(config)
+    tree = _images_of(config, sayings)
+    images = _decoded(config, tree, sayings, cache_dir)
     parts = [[s for s in sayings if is_held_out(s, config.evaluation_fraction) == side] for side in (False, True)]
     if not parts[0]:
-        raise DataError(f"{config.path} has {len(names)} images, and none is left to train on; lower data.evaluation_fraction.")
+        count = len(images.names)
+        raise DataError(f"{config.path} has {count} images, and none is left to train on; lower data.evaluation_fraction.")
     tokenizer = given_tokenizer(config.tokenizer) or train_tokenizer(
         config.tokenizer, lambda: _texts(sayings), lambda limit: _texts(parts[0], limit)
     )
-    content = digest(FORMAT, *(part for name in names for part in (name, files[name])), repr(sayings))
+    decides = (config.image_size, config.sequence_length, config.batch_size, config.template, config.augmentation)
+    content = digest(FORMAT, tree.fingerprint, repr(sayings), repr((*decides, config.evaluation_fraction)))
 
     def dataset(part: Sequence[Saying], order_seed: int | None) -> Dataset:
-        own = {name: images[name] for name in sorted({saying.image for saying in part})}
-        rows, left_out = _rows(config, tokenizer, part, own, order_seed)
-        info = ImageQuestionsInfo(
-            num_rows=rows.num_rows, num_images=len(own), left_out=left_out, **_known(config, tokenizer)
-        )  # fmt: skip
-        shape = (config.image_size, config.sequence_length, config.batch_size, config.template, config.flips, order_seed)
-        shape += (config.evaluation_fraction,)
+        rows, left_out = _rows(config, tokenizer, part, images, order_seed)
+        shown = len({saying.image for saying in part})
+        info = ImageQuestionsInfo(num_rows=rows.num_rows, num_images=shown, left_out=left_out, **_known(config, tokenizer))
         batches = Batches(rows, config.batch_size, order_seed, endless=order_seed is not None)
         reading = Reading(config.num_threads, config.num_workers, config.prefetch)
-        return Dataset(info, digest(content, tokenizer.fingerprint, repr(shape)), batches, reading)
+        return Dataset(info, digest(content, tokenizer.fingerprint, repr(order_seed)), batches, reading)
 
     return Datasets(dataset(parts[0], seed), dataset(parts[1], None) if parts[1] else None)
 
@@ -149,10 +148,11 @@ def is_held_out(saying: "Saying", fraction: float) -> bool:
 def held_out_sayings(config: Mapping[str, Any]) -> list[tuple["Saying", UInt8[np.ndarray, "size size 3"]]]:
     """The held-out texts of the section `data`, each with its image. Errors as for `genjax.data.build`."""
     config = structure(ImageQuestionsConfig, config, "config.data")
-    with _Folder(config.path) as folder:
-        sayings = [s for s in read_sayings(config, folder) if is_held_out(s, config.evaluation_fraction)]
-        names = sorted({saying.image for saying in sayings})
-        images = {name: _square_image(folder.read(name), name, config.image_size) for name in names}
+    sayings = [s for s in read_sayings(config) if is_held_out(s, config.evaluation_fraction)]
+    if not sayings:
+        return []
+    found = _decoded(config, _images_of(config, sayings), sayings, None)
+    images = dict(zip(found.names, found.images, strict=True))
     return [(saying, images[saying.image]) for saying in sayings]
 
 
@@ -174,22 +174,24 @@ def square(size: int) -> Preprocessor:
     return Preprocessor(size, size, "stretch")
 
 
-def read_sayings(config: ImageQuestionsConfig, folder: "_Folder") -> list[Saying]:
+def read_sayings(config: ImageQuestionsConfig) -> list[Saying]:
     """Every text of the list file with its image, in its order.
 
     Raises:
         DataError: no such file, or one of another form.
     """
+    file = config.list_file or ("train/questions.json" if config.layout == "questions" else "metadata.jsonl")
+    content = next((content for _, content in Tree(config.path, lambda name: name == file).read(LARGEST_LIST)), None)
+    if content is None:
+        raise DataError(f"{config.path} holds no {file}; set data.list_file to the file that names its images and their texts.")
     if config.layout == "questions":
-        file = config.list_file or "train/questions.json"
         try:
-            pairs = json.loads(folder.read(file))
+            pairs = json.loads(content)
             return [Saying(config.image_files.format(image), str(question), str(answer)) for question, answer, image in pairs]
         except (ValueError, TypeError) as error:
             raise DataError(f"{file} in {config.path} must be a JSON list of [question, answer, image]: {error}.") from error
-    file = config.list_file or "metadata.jsonl"
     found = []
-    for number, line in enumerate(folder.read(file).decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         try:
             values = json.loads(line)
             texts = [values["text"]] if isinstance(values["text"], str) else values["text"]
@@ -207,7 +209,7 @@ class ImageQuestionRows:
         images: one for each image; `image_of` says which is a row's.
         tokens, lengths, answers: the texts of all rows one after the other, their lengths, and how many of the last tokens of
             each are its answer.
-        flip_seed: draws which images are turned over; None: none is.
+        augmentation: of the images, by the numbers that `seed` draws for a row.
     """
 
     images: UInt8[np.ndarray, "images size size 3"]
@@ -216,7 +218,8 @@ class ImageQuestionRows:
     lengths: Int[np.ndarray, " rows"]
     answers: Int[np.ndarray, " rows"]
     sequence_length: int
-    flip_seed: int | None = None
+    augmentation: AugmentationConfig
+    seed: int
 
     @property
     def num_rows(self) -> int:
@@ -238,31 +241,20 @@ class ImageQuestionRows:
         valid = place < count
         index = np.where(valid, self._starts[rows][:, None] + place, 0)
         learned = valid & (place >= count - self.answers[rows][:, None])
-        images = self.images[self.image_of[rows]]
-        if self.flip_seed is not None:
-            images = self._flipped(images, epochs, rows)
+        images = augment(np.asarray(self.images[self.image_of[rows]]), self.augmentation, self.seed, epochs, rows)
         values = {"tokens": self.tokens[index] * valid, "targets": self.tokens[index + 1] * valid, "loss_mask": learned}
         return {"image": images} | {name: value.astype(np.int32) for name, value in values.items()}
-
-    def _flipped(self, images: np.ndarray, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Each image as it is, or turned over along either axis or both, as seed, epoch and row say."""
-        draws = np.array(
-            [np.random.default_rng((self.flip_seed, epoch, row)).integers(4) for epoch, row in zip(epochs, rows, strict=True)]
-        )
-        over = lambda bit: (draws & bit > 0)[:, None, None, None]  # noqa: E731
-        images = np.where(over(1), images[:, :, ::-1], images)
-        return np.where(over(2), images[:, ::-1], images)
 
 
 def _rows(
     config: ImageQuestionsConfig,
     tokenizer: Tokenizer,
     part: Sequence[Saying],
-    images: Mapping[str, np.ndarray],
+    images: ImageArrays,
     seed: int | None,
 ) -> tuple[ImageQuestionRows, int]:
     """The rows of some sayings, and how many of them are too long."""
-    number = {name: i for i, name in enumerate(images)}
+    number = {name: i for i, name in enumerate(images.names)}
     known: dict[tuple[str, str], tuple[list[int], int]] = {}  # few templates make many questions
     texts, owners = [], []
     for saying in part:
@@ -276,13 +268,14 @@ def _rows(
     if not texts:
         raise DataError(f"all {len(part):,} texts are longer than data.sequence_length {config.sequence_length}; raise it.")
     rows = ImageQuestionRows(
-        images=np.stack(list(images.values())),
+        images=images.images,
         image_of=np.array(owners, np.int64),
         tokens=np.concatenate([np.array(tokens, np.int32) for tokens, _ in texts]),
         lengths=np.array([len(tokens) for tokens, _ in texts], np.int64),
         answers=np.array([count for _, count in texts], np.int64),
         sequence_length=config.sequence_length,
-        flip_seed=seed if config.flips else None,
+        augmentation=AugmentationConfig() if seed is None else config.augmentation,
+        seed=seed or 0,
     )
     return rows, len(part) - len(texts)
 
@@ -309,34 +302,17 @@ def _texts(sayings: Sequence[Saying], limit: int | None = None) -> Iterator[str]
         yield text
 
 
-def _square_image(content: bytes, where: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    return fit_image(decode_image(content, where), square(size))
+def _images_of(config: ImageQuestionsConfig, sayings: Collection[Saying]) -> Tree:
+    """The images that texts speak of."""
+    names = {saying.image for saying in sayings}
+    return Tree(config.path, names.__contains__)
 
 
-class _Folder:
-    """A zip archive or a folder, read by the names within it."""
-
-    def __init__(self, path: str):
-        expanded = Path(os.path.expanduser(os.path.expandvars(path)))
-        if "$" in str(expanded):
-            raise DataError(f"data.path {path!r} names an environment variable that is not set; set it, or give the whole path.")
-        if not path or not expanded.exists():
-            raise DataError(f"data.path {str(expanded)!r} does not exist; set it to a zip archive or a folder of images.")
-        self.path = expanded
-
-    def __enter__(self):
-        try:
-            self.archive = None if self.path.is_dir() else zipfile.ZipFile(self.path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"{self.path} is no zip archive that can be read: {error}.") from error
-        return self
-
-    def __exit__(self, *_):
-        if self.archive is not None:
-            self.archive.close()
-
-    def read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes() if self.archive is None else self.archive.read(name)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{self.path} has no readable {name}: {error}.") from error
+def _decoded(config: ImageQuestionsConfig, tree: Tree, sayings: Collection[Saying], cache_dir: Path | None) -> ImageArrays:
+    """All of them. Raises DataError: one is not there."""
+    preprocessor = square(config.image_size)
+    images = decode_tree(tree, config.image_size, preprocessor.fit, channels=3, cache_dir=cache_dir)
+    present = set(images.names)
+    if absent := next((saying.image for saying in sayings if saying.image not in present), None):
+        raise DataError(f"{config.path} holds no {absent}, of which a text speaks; restore it, or check data.image_files.")
+    return images

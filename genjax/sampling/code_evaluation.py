@@ -20,7 +20,7 @@ from genjax.config import differences
 from genjax.data.code.manifest import content_hash, recorded
 from genjax.data.documents import documents
 from genjax.data.sources.document import Document
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 from genjax.evaluation.code import isolation
 from genjax.evaluation.code.execution import evaluate_samples
 from genjax.evaluation.code.infilling import edit_similarity, exact_match
@@ -252,14 +252,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    try:
-        run(options)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ python -m genjax.sampling.export --workdir=runs/demo --out=demo_hf
 import argparse
 import sys
 
-from genjax.errors import GenjaxError
+from genjax.errors import exit_code
 from genjax.parallel import processes
 from genjax.sampling.run import open_run
 
@@ -19,15 +19,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the files (default: as trained)")
     parser.add_argument("--raw", action="store_true", help="the raw weights where the run also keeps averaged ones")
     options = parser.parse_args(arguments)
-    try:
-        processes.initialize()
-        task, variables = open_run(options.workdir, options.checkpoint, ema=not options.raw)
-        task.export(options.out, variables, dtype=options.dtype)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    processes.initialize()
+    task, variables = open_run(options.workdir, options.checkpoint, ema=not options.raw)
+    task.export(options.out, variables, dtype=options.dtype)
     print(f"wrote {options.out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,22 +7,22 @@ questions and by answer.
 """
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from genjax.data.image_questions import held_out_sayings
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 from genjax.evaluation.vqa import exact_match, normalize_answer
 from genjax.parallel import processes
 from genjax.sampling.loop import Sampler
 from genjax.sampling.run import read_config, run_task, run_variables
+from genjax.sampling.summaries import write_json, write_jsonl
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Does what the options ask for; returns the summary.
+    """Asks, writes the files, says the figure, and returns the content of summary.json.
 
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     ]
     summary = summarize(rows)
     if processes.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "answers.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_jsonl(folder / "answers.jsonl", rows)
+        write_json(folder / "summary.json", summary)
+        print(f"exact match {summary['exact_match']:.2%} of {summary['questions']:,} held-out questions; see {options.out}")
     return summary
 
 
@@ -81,13 +81,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--limit", type=int, default=0, help="only the first so many questions (default: all)")
     parser.add_argument("--max_new_tokens", type=int, default=8, help="of an answer (default 8)")
     options = parser.parse_args(arguments)
-    try:
-        summary = run(options)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"exact match {summary['exact_match']:.2%} of {summary['questions']:,} held-out questions; see {options.out}")
-    return 0
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

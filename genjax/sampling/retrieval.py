@@ -7,7 +7,6 @@ and, where the data hold two pictures of each thing, the other pictures that lie
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +19,11 @@ from tqdm import tqdm
 
 from genjax import data
 from genjax.data.image_texts import ImageTextRows
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 from genjax.evaluation.retrieval import KS, own_ranks, recalls
 from genjax.parallel import processes
 from genjax.sampling.run import open_run, read_config
+from genjax.sampling.summaries import write_json, writing
 from genjax.tasks.contract import Variables
 from genjax.tasks.embedding_requests import EmbeddingSampling
 from genjax.tasks.image_batches import normalize
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures, writes the files, and returns the content of summary.json.
+    """Measures, writes the files, says the figures, and returns the content of summary.json.
 
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
@@ -63,13 +63,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     columns = rows.fetch(np.zeros(rows.num_rows, np.int64), np.arange(rows.num_rows))
     found = embed(task, variables, columns, held_out.batch_size)
     summary = {"rows": rows.num_rows, "chance": {f"recall@{k}": min(k / rows.num_rows, 1.0) for k in KS}, **measure(found)}
-    folder = Path(options.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        draw(folder / "retrieval.png", columns, found, rows)
-    except OSError as error:
-        raise RequestError(f"cannot write {folder}: {(error.strerror or str(error)).lower()}.") from error
+    if processes.is_main():
+        folder = Path(options.out)
+        write_json(folder / "summary.json", summary)
+        with writing(folder / "retrieval.png") as file:
+            draw(file, columns, found, rows)
+        print(f"{summary['rows']:,} held-out rows; chance: " + _figures(summary["chance"]))
+        for name, values in summary.items():
+            if " to " in name:
+                print(f"{name}: {_figures(values)}")
+        print(f"wrote {folder}")
     return summary
 
 
@@ -145,17 +148,7 @@ def _nearest(query: Float[np.ndarray, " embedding"], keys: Float[np.ndarray, "ro
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    try:
-        summary = run(options)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{summary['rows']:,} held-out rows; chance: " + _figures(summary["chance"]))
-    for name, values in summary.items():
-        if " to " in name:
-            print(f"{name}: {_figures(values)}")
-    print(f"wrote {options.out}")
-    return 0
+    return exit_code(lambda: run(options))
 
 
 def _figures(values: Mapping[str, float]) -> str:

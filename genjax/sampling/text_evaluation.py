@@ -8,7 +8,6 @@ summary.json.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,14 +17,14 @@ from tqdm import tqdm
 
 from genjax.config import choose
 from genjax.data.references import Reference, references
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 from genjax.evaluation.rouge import rouge_scores
 from genjax.evaluation.translation import translation_scores
 from genjax.evaluation.word_error import character_error_rate, word_error_rate
 from genjax.parallel import processes
 from genjax.sampling.loop import Sampler
 from genjax.sampling.run import newest_checkpoint, parse_mesh, read_config, run_task, run_variables
-from genjax.sampling.summaries import write_json, write_text
+from genjax.sampling.summaries import write_json, write_jsonl
 
 Scores = Mapping[str, float | str]
 AT_ONCE = 256  # sources that are answered between two movements of the progress bar
@@ -101,11 +100,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name in metrics:
         values |= METRICS[name](texts, [reference.text for reference in wanted])
     if processes.is_main():
-        lines = [
-            json.dumps({**reference.request, "reference": reference.text, "text": text}, ensure_ascii=False)
-            for reference, text in zip(wanted, texts, strict=True)
-        ]
-        write_text(files[0], "".join(f"{line}\n" for line in lines))
+        pairs = zip(wanted, texts, strict=True)
+        write_jsonl(files[0], ({**reference.request, "reference": reference.text, "text": text} for reference, text in pairs))
         write_json(files[1], values)
         print(
             "\n".join(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}" for key, value in values.items())
@@ -129,14 +125,7 @@ def _answers(sampler: Sampler, variables: Any, wanted: Sequence[Reference], knob
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    try:
-        run(options)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

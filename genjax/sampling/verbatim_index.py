@@ -12,7 +12,7 @@ from pathlib import Path
 from genjax.data.code.manifest import content_hash, recorded
 from genjax.data.documents import documents
 from genjax.data.sources.document import Document
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 from genjax.evaluation.verbatim import FLAGGED_TOKENS, VerbatimIndex
 from genjax.sampling.findings import VERBATIM
 from genjax.sampling.run import read_config
@@ -72,18 +72,10 @@ def query(workdir: Path, file: Path, flagged_tokens: int) -> str:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    try:
-        workdir = Path(options.workdir)
-        if options.query:
-            print(query(workdir, Path(options.query), options.flagged_tokens))
-        else:
-            print(build(workdir, overwrite=options.overwrite))
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    workdir = Path(options.workdir)
+    if options.query:
+        return exit_code(lambda: print(query(workdir, Path(options.query), options.flagged_tokens)))
+    return exit_code(lambda: print(build(workdir, overwrite=options.overwrite)))
 
 
 def _hashed(found: Iterable[Document], seen: set[str]) -> Iterator[Document]:

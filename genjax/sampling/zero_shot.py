@@ -7,7 +7,6 @@ The images lie in folders that their classes name. A class is the mean of the te
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 
 from genjax import data, tasks
 from genjax.data.text_rows import text_rows
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 from genjax.evaluation.zero_shot import class_weights, fill, top_k_accuracy
 from genjax.parallel import processes
 from genjax.sampling.retrieval import embed
 from genjax.sampling.run import open_run
+from genjax.sampling.summaries import write_json
 from genjax.tasks.embedding_requests import EmbeddingSampling
 
 KS = (1, 5)
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures, writes the file, and returns its content.
+    """Measures, writes the file, says the figures, and returns its content.
 
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
@@ -84,23 +84,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "chance": 1 / len(names),
         **{f"top_{k}": top_k_accuracy(found["image"], weights, columns["label"], k) for k in KS if k < len(names)},
     }
-    try:
-        Path(options.out).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot write {options.out}: {(error.strerror or str(error)).lower()}.") from error
+    if processes.is_main():
+        write_json(Path(options.out), summary)
+        figures = ", ".join(f"{name} {summary[name]:.1%}" for name in (*(f"top_{k}" for k in KS), "chance") if name in summary)
+        print(f"{summary['images']:,} images of {len(summary['classes'])} classes: {figures}")
     return summary
 
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    try:
-        summary = run(options)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    figures = ", ".join(f"{name} {summary[name]:.1%}" for name in (*(f"top_{k}" for k in KS), "chance") if name in summary)
-    print(f"{summary['images']:,} images of {len(summary['classes'])} classes: {figures}")
-    return 0
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_captions_are_answers_to_no_question(archive):
 
 
 def test_flips_are_drawn_from_seed_epoch_and_row(archive):
-    found = build(archive, flips=True).train.batches.rows
+    found = build(archive, augmentation={"flip": True, "flip_vertical": True}).train.batches.rows
     everything = np.arange(found.num_rows)
     first, again, later = (found.fetch(np.full(found.num_rows, e), everything)["image"] for e in (0, 0, 1))
     alone = found.fetch(np.array([0]), everything[7:8])["image"]
@@ -124,13 +124,15 @@ def test_images_of_another_shape_are_made_square():
 @pytest.mark.parametrize(
     ("options", "message", "kind"),
     [
-        ({"path": "nowhere.zip"}, "does not exist; set it to a zip archive", DataError),
+        ({"path": "nowhere.zip"}, "does not exist", DataError),
         ({"path": "$GENJAX_NOWHERE/a.zip"}, "an environment variable that is not set", DataError),
-        ({"list_file": "other.json"}, "has no readable other.json", DataError),
+        ({"list_file": "other.json"}, "holds no other.json; set data.list_file", DataError),
         ({"list_file": "metadata.jsonl"}, "must be a JSON list of \\[question, answer, image\\]", DataError),
         ({"sequence_length": 2}, "texts are longer than data.sequence_length 2; raise it", DataError),
         ({"template": "Q:"}, "it must have {question} where the question stands", ConfigError),
-        ({"flip": True}, "did you mean config.data.flips", ConfigError),
+        ({"augmentation": {"flips": True}}, "did you mean config.data.augmentation.flip", ConfigError),
+        ({"image_files": "train/images/{}.jpg"}, "holds no images", DataError),
+        ({"image_files": "train/images/1{}.png"}, "holds no train/images/110.png, of which a text speaks", DataError),
     ],
 )
 def test_what_cannot_be_read_is_a_sentence(archive, options, message, kind):

@@ -88,8 +88,9 @@ def test_a_gpt_that_sees_trains_goes_on_and_answers(tmp_path, capsys, fusion):
             "image": str(tmp_path / "red.png"),
         },
         "data": {
-            "name": "image_questions", "path": str(tmp_path / "images.zip"), "image_size": 8, "flips": True, "batch_size": 8,
-            "sequence_length": 16, "tokenizer": {"name": "bpe", "vocab_size": 300}, "evaluation_fraction": 0.3,
+            "name": "image_questions", "path": str(tmp_path / "images.zip"), "image_size": 8, "batch_size": 8,
+            "sequence_length": 16, "augmentation": {"flip": True},
+            "tokenizer": {"name": "bpe", "vocab_size": 300}, "evaluation_fraction": 0.3,
         },
         "optimizer": {"name": "muon", "peak_lr": 1e-2},
     }  # fmt: skip

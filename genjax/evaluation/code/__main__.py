@@ -12,7 +12,7 @@ Problems are HumanEval's (task_id, prompt, entry_point, test) or MBPP's (task_id
 import argparse
 import sys
 
-from genjax.errors import GenjaxError, RequestError
+from genjax.errors import RequestError, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,14 +89,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    try:
-        run(options)
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":
