@@ -17,9 +17,11 @@ from genjax.errors import CheckpointError, ConfigError, RequestError
 from genjax.interop import folders, huggingface
 from genjax.interop.preprocessor import FILE, HALF, Preprocessor, read_preprocessor, to_json
 from genjax.models.encoder_sizes import VIT_SIZES
+from genjax.models.transformer import unstack_blocks
 from genjax.models.vit import ViT, ViTConfig, flops_per_image
+from genjax.tasks import attention
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.contract import Artifact, AttentionMap, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.image_batches import check_channels, normalize, read_request_images, row_batches, unbatched
 from genjax.tasks.losses import token_cross_entropy
 
@@ -149,6 +151,16 @@ class Classification(BaseTask):
     def present(self, requests: Sequence[ClassificationRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         found = unbatched([batch["probabilities"] for batch in arrays], len(requests))
         return [self._artifact(*pair) for pair in zip(requests, found, strict=True)]
+
+    def attention(self, variables: Variables, request: ClassificationRequest) -> Sequence[AttentionMap]:
+        """What the class token sees of the image."""
+        picture = read_request_images([request.image], self.preprocessor, self.model_config.channels)[0]
+        params = variables["vit"]["params"]
+        params = unstack_blocks(params) if self.model_config.scan_layers else params
+        config = dataclasses.replace(self.model_config, scan_layers=False, remat="none")
+        image = normalize(jnp.asarray(picture), self.preprocessor)
+        seen = np.broadcast_to(picture, (*picture.shape[:2], 3))
+        return attention.of_image(ViT(config), {"params": params}, image, seen, config.patch_size, "features")
 
     def _artifact(self, request: ClassificationRequest, probabilities: np.ndarray) -> Artifact:
         names = self.info.classes

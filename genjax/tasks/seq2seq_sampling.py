@@ -19,8 +19,9 @@ from genjax import decoding
 from genjax.errors import RequestError
 from genjax.layers.cache import KVCache
 from genjax.models.transformer import unstack_blocks
+from genjax.tasks import attention
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Batch, Variables
+from genjax.tasks.contract import Artifact, AttentionMap, Batch, Variables
 
 COMPONENT = "seq2seq"
 
@@ -105,6 +106,18 @@ class Seq2SeqSampling(BaseTask):
             for request, generations in zip(requests, found, strict=True)
             for number, generation in enumerate(generations)
         ]
+
+    def attention(self, variables: Variables, request: Any) -> Sequence[AttentionMap]:
+        """How the source was read, and what each token of the first answer to it sees."""
+        variables = self.sampling_variables(variables)
+        request = dataclasses.replace(request, log_probs=True)  # its metadata then list the tokens
+        (batch,) = self.prepare([request])
+        arrays = jax.jit(self.sample)(variables, {k: v for k, v in batch.items() if k != "host"}, jax.random.key(0))
+        answer = self.present([request], [jax.device_get(arrays)])[0].metadata["tokens"]
+        source, target = self._source(request), [*self._begin(request), *answer[:-1]]  # the last is written and not read
+        labels = attention.token_labels(self._tokenizer, source.tolist()) if source.ndim == 1 else ()
+        written = attention.token_labels(self._tokenizer, target)
+        return attention.of_pair(self._decoding_model, variables[COMPONENT], source[None], target, labels, written)
 
     @property
     def _tokenizer(self):

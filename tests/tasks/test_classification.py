@@ -211,3 +211,12 @@ def test_a_run_learns_colours_and_knows_its_classes_without_the_data(tmp_path):
     (tmp_path / "x.png").write_bytes(png((190, 40, 20)))
     (artifact,) = Sampler(task)(variables, [ClassificationRequest(str(tmp_path / "x.png"))])
     assert artifact.metadata["classes"][0]["class"] == "red"
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_what_the_class_sees_of_an_image(scan_layers, tmp_path):
+    task = build(model={"scan_layers": scan_layers}, channels=1)
+    (tmp_path / "a.png").write_bytes(png("red"))
+    (found,) = task.attention(nn.unbox(task.init(jax.random.key(0))), ClassificationRequest(str(tmp_path / "a.png")))
+    assert found.weights.shape == (2, 2, 1, 4) and found.grid == (2, 2) and found.image.shape == (8, 8, 3)
+    assert (found.weights > 0).all() and (found.weights.sum(-1) < 1).all()

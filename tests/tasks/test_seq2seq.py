@@ -1,5 +1,6 @@
 """The sequence-to-sequence task behind the contract: what it learns, what it measures, how it answers."""
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ from genjax import data, tasks
 from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.errors import ConfigError, RequestError
 from genjax.sampling import Sampler
+from genjax.tasks.attention import token_labels
 from genjax.tasks.seq2seq import Seq2SeqRequest, shift_right
 
 pytestmark = pytest.mark.extended
@@ -141,6 +143,18 @@ def test_greedy_answers_are_what_the_whole_network_finds_likeliest(task, variabl
             break
     assert answer.metadata["tokens"] == [t for t in tokens[1:] if t != 256]
     assert answer.metadata["log_prob"] == pytest.approx(log_prob, rel=1e-4)
+
+
+def test_what_each_token_of_an_answer_sees_of_the_source(task, variables):
+    request = Seq2SeqRequest(prompt="a dog", temperature=0.0, max_new_tokens=4, ignore_eos=True)
+    cross, *rest = task.attention(variables, request)
+    assert "cross" in cross.title and len(rest) == 2
+    assert cross.keys == (*"a dog", "[eos]") and len(cross.queries) == 4
+    assert cross.weights.shape == (2, 2, 4, 6)
+    np.testing.assert_allclose(cross.weights.sum(-1), 1, rtol=1e-5)
+    (answer,) = Sampler(task)(variables, [dataclasses.replace(request, log_probs=True)])
+    read = [task.model_config.start_id, *answer.metadata["tokens"][:3]]
+    assert cross.queries == token_labels(task.info.tokenizer, read)
 
 
 def test_a_stream_adds_up_to_the_whole_without_the_space_in_front(task, variables):

@@ -72,6 +72,15 @@ def test_sounds_are_answered_alone_as_among_others(task, variables, tmp_path):
         task.prepare([SpeechRequest()])
 
 
+def test_what_each_token_hears(task, variables, tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav(tone(300, 0.31), RATE))
+    request = SpeechRequest(sound=str(tmp_path / "a.wav"), temperature=0.0, ignore_eos=True)
+    cross, *rest = task.attention(variables, request)
+    assert "cross" in cross.title and len(rest) == 2
+    assert cross.weights.shape[2] == len(cross.queries) == 6 and cross.weights.shape[3] in (15, 16) and cross.keys == ()
+    np.testing.assert_allclose(cross.weights.sum(-1), 1, rtol=1e-5)
+
+
 def test_what_cannot_be_built_is_a_sentence():
     with pytest.raises(ConfigError, match="data.num_mels is 20, but config.task.model.num_mels 30"):
         build({"num_mels": 30})
