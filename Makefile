@@ -1,6 +1,5 @@
 # make demo   install, train a small GPT on real text for a few minutes, print what it writes
 # make test   install what the tests need, check style, run the tests
-# make test-all   those of families that are still being built, too
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -8,16 +7,13 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 DEMO := runs/demo
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test lint format bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/gpt/gpt_tiny.py --workdir=$(DEMO)
 	$(BIN)/python sample.py --workdir=$(DEMO) --prompt=$$'import os\n\n\ndef' --max_new_tokens=200 --temperature=0.8
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal -m "not extended"
-
-test-all: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal
 
 lint: $(VENV)/installed-test

@@ -23,7 +23,34 @@ for flag in (
     if flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
+import gc  # noqa: E402
+import resource  # noqa: E402
+
 import pytest  # noqa: E402
+
+GROWTH = 1.5e6  # KiB that compiled programs may take in a worker
+kept = [0.0]  # KiB in use after they were last forgotten
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light_worker():
+    """Forgets compiled programs between modules once they fill the memory: thousands of them also slow the collector down."""
+    yield
+    import jax
+
+    kept[0] = kept[0] or _resident()
+    if _resident() > kept[0] + GROWTH:
+        jax.clear_caches()
+        gc.collect()
+        kept[0] = _resident()
+
+
+def _resident() -> float:
+    """KiB of memory in use; the peak where the system does not say more."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @pytest.fixture(scope="session")

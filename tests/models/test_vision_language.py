@@ -15,8 +15,6 @@ from genjax.models.gpt import GPT, GPTConfig
 from genjax.models.vision_language import VisionLanguage, VisionLanguageConfig, flops_per_example
 from genjax.models.vit import ViT, ViTConfig
 
-pytestmark = pytest.mark.extended
-
 GPT_CONFIG = GPTConfig(vocab_size=40, context_length=32, num_layers=3, num_heads=2, embed_dim=16, init_std=0.3)
 VISION = ViTConfig(image_size=8, patch_size=4, num_classes=0, num_layers=1, num_heads=2, embed_dim=12, init_std=0.3)
 CONFIGS = {

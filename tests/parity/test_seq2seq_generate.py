@@ -13,8 +13,6 @@ from genjax.tasks import seq2seq
 from genjax.tasks.seq2seq import Seq2SeqRequest
 from tests.parity import encoder_decoders
 
-pytestmark = pytest.mark.extended
-
 CASES = ("1.0-a", "1.0-b", "1.1-a", "1.1-b")
 EOS, LENGTHS, LONGEST = 1, (13, 1, 29, 6, 20), 24
 
@@ -92,8 +90,9 @@ def theirs(case, texts, returned=1, **knobs):
 def compare(found, expected):
     for mine, reference in zip(found, expected, strict=True):
         assert [answer[:2] for answer in mine] == [answer[:2] for answer in reference]
-        for (*_, score), (*_, other) in zip(mine, reference, strict=True):
-            assert score is None or score == pytest.approx(other, abs=1e-4)
+        for (_, _, score), (written, _, other) in zip(mine, reference, strict=True):
+            # A score adds the log-probability of every token and of the end, in float32 from logits of some tens.
+            assert score is None or score == pytest.approx(other, abs=1e-5 * (len(written) + 1))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -15,8 +15,6 @@ from genjax.sampling import Sampler, open_run
 from genjax.tasks.masked_requests import MaskedRequest
 from genjax.tasks.visual_language import VisualRequest
 
-pytestmark = pytest.mark.extended
-
 TRAIN = {"log_every": 1, "eval_every": 2, "sample_every": 2, "checkpoint_every": 2}
 COLORS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
 

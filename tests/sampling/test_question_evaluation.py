@@ -17,8 +17,6 @@ from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.sampling.question_evaluation import main, summarize
 from genjax.training.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.extended
-
 GPT = {"num_layers": 1, "num_heads": 1, "embed_dim": 8, "context_length": 32}
 VISION = {"patch_size": 4, "num_layers": 1, "num_heads": 1, "embed_dim": 8}
 

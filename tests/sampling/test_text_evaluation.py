@@ -12,8 +12,6 @@ from genjax.data.tokenizers.byte import ByteTokenizer
 from genjax.sampling import text_evaluation
 from genjax.training.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.extended
-
 MODEL = {"num_layers": 1, "num_heads": 1, "embed_dim": 16, "dropout": 0.0}
 
 

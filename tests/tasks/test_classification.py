@@ -18,8 +18,6 @@ from genjax.tasks.classification import ClassificationRequest
 from genjax.training import train
 from tests.data.pictures import png, write_zip
 
-pytestmark = pytest.mark.extended
-
 MODEL = {"patch_size": 4, "num_layers": 2, "num_heads": 2, "embed_dim": 16}
 CLASSES = tuple("abcdefg")
 

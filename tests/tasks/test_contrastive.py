@@ -23,8 +23,6 @@ from genjax.tasks.embedding_requests import EmbeddingRequest
 from genjax.training import train
 from tests.data.pictures import png, write_zip
 
-pytestmark = pytest.mark.extended
-
 TOWER = {"num_layers": 1, "num_heads": 2, "embed_dim": 16}
 CLIP = {"text": TOWER | {"projection_dim": 8}, "image": TOWER | {"projection_dim": 8, "patch_size": 4}}
 SIGLIP = {"text": TOWER | {"projection_dim": 16}, "image": TOWER | {"patch_size": 4}}

@@ -18,8 +18,6 @@ from genjax.tasks.masked_lm import from_weights
 from genjax.tasks.masked_requests import MaskedRequest
 from tests.parity.parity_models import seeded
 
-pytestmark = pytest.mark.extended
-
 TEXTS = [
     f"The {a} {b} walks unhurriedly over {c} bridges." for a in ("old", "red", "tall") for b in ("man", "dog") for c in "abcde"
 ]

@@ -17,8 +17,6 @@ from genjax.sampling import Sampler
 from genjax.tasks.attention import token_labels
 from genjax.tasks.seq2seq import Seq2SeqRequest, shift_right
 
-pytestmark = pytest.mark.extended
-
 MODEL = {"num_layers": 2, "num_heads": 2, "embed_dim": 32, "dropout": 0.0}
 ORIGINAL = {
     **{"position": "sinusoidal", "norm": "layernorm", "norm_position": "post", "use_bias": True},

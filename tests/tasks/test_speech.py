@@ -12,8 +12,6 @@ from genjax.sampling import Sampler
 from genjax.tasks.speech import SpeechRequest
 from tests.data.test_speech import RATE, section, tone, wav
 
-pytestmark = pytest.mark.extended
-
 MODEL = {"num_layers": 2, "num_heads": 2, "embed_dim": 32}
 TOKENIZER = CharacterTokenizer("abcdefgh", add_eos=True)
 

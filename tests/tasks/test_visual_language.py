@@ -14,8 +14,6 @@ from genjax.interop import huggingface
 from genjax.sampling import sample
 from genjax.tasks.visual_language import VisualRequest
 
-pytestmark = pytest.mark.extended
-
 GPT = {"num_layers": 2, "num_heads": 2, "embed_dim": 16, "context_length": 48, "init_std": 0.3}
 VISION = {"patch_size": 4, "num_layers": 1, "num_heads": 2, "embed_dim": 12, "init_std": 0.3}
 RNG = np.random.default_rng(0)
