@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool
 
 from genjax import decoding
 from genjax.config import structure
@@ -17,13 +18,14 @@ from genjax.data import describe
 from genjax.data.sources.sounds import read_sound
 from genjax.data.speech_rows import sound_features, speech_columns
 from genjax.errors import ConfigError, DataError, RequestError
-from genjax.interop import huggingface
+from genjax.interop import folders, huggingface
 from genjax.models.whisper import STRIDE, Whisper, WhisperConfig, flops_per_sound
 from genjax.models.whisper_sizes import WHISPER_SIZES
-from genjax.tasks.contract import Batch
+from genjax.tasks.contract import Batch, Variables
 from genjax.tasks.seq2seq import Seq2Seq, Seq2SeqConfig, network_config
 from genjax.tasks.seq2seq_sampling import COMPONENT
 
+GENERATION, SUPPRESSED = "generation_config.json", ("suppress_tokens", "begin_suppress_tokens")
 PUBLISHED_RATE = 16000  # samples of a second, of the published models
 
 
@@ -32,6 +34,9 @@ class SpeechConfig(Seq2SeqConfig):
     """The section `config.task`; `prompts` are paths of WAV files."""
 
     name: str = "speech"
+    # Token ids that an answer never has, and that it does not begin with: signs that are not said, as published models list them.
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,27 @@ class Speech(Seq2Seq):
             begun += [language, wish]
         return [*begun, no_times]
 
+    def _step(self, variables: Variables):
+        step, config = super()._step(variables), self.config
+        if not (config.suppress_tokens or config.begin_suppress_tokens):
+            return step
+        never, not_first = (self._named(ids) for ids in (config.suppress_tokens, config.begin_suppress_tokens))
+
+        def allowed(tokens, cache):
+            logits, advanced = step(tokens, cache)
+            return jnp.where(never | (not_first & (cache.index == 0)), -jnp.inf, logits), advanced
+
+        return allowed
+
+    def _named(self, ids: Sequence[int]) -> Bool[np.ndarray, " vocab"]:
+        return np.isin(np.arange(self.model_config.vocab_size), ids)
+
+    def export(self, folder: str | Path, variables: Variables, **settings: Any) -> None:
+        """Writes a Hugging Face folder that transformers reads, tokenizer and suppressed tokens included."""
+        kept = {name: list(getattr(self.config, name)) or None for name in SUPPRESSED}
+        generation = {"decoder_start_token_id": self.model_config.start_id, **kept}
+        super().export(folder, variables, files={GENERATION: generation}, **settings)
+
     def _about(self, request: SpeechRequest) -> dict[str, Any]:
         return {"sound": request.sound}
 
@@ -118,7 +144,11 @@ def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> Speech
     section = {"name": "speech", "sample_rate": PUBLISHED_RATE, "num_mels": network.num_mels, "silence": True}
     shape = {"max_frames": STRIDE * network.source_length, "target_length": network.target_length}
     info = dataclasses.replace(describe(section | shape, tokenizer), vocab_size=network.vocab_size)
-    return Speech(dataclasses.replace(network, dtype=dtype), info, SpeechConfig(model={}))
+    # Newer folders keep in a file of its own how a model generates, older ones in config.json.
+    file = folder / GENERATION
+    values = folders.read_json(file if file.is_file() else folder / "config.json")
+    suppressed = {name: tuple(values.get(name) or ()) for name in SUPPRESSED}
+    return Speech(dataclasses.replace(network, dtype=dtype), info, SpeechConfig(model={}, **suppressed))
 
 
 def build(section: Mapping[str, Any], info: Any) -> Speech:

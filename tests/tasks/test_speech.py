@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+import transformers
 
 from genjax import data, tasks
 from genjax.data.tokenizers.character import CharacterTokenizer
@@ -16,9 +17,9 @@ MODEL = {"num_layers": 2, "num_heads": 2, "embed_dim": 32}
 TOKENIZER = CharacterTokenizer("abcdefgh", add_eos=True)
 
 
-def build(model=None, **changes):
+def build(model=None, task=None, **changes):
     info = data.describe(section("x", **changes), TOKENIZER)
-    return tasks.build({"name": "speech", "model": MODEL | (model or {})}, info)
+    return tasks.build({"name": "speech", "model": MODEL | (model or {})} | (task or {}), info)
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,26 @@ def test_an_export_opens_as_weights(task, variables, tmp_path):
     assert jax.tree.all(
         jax.tree.map(lambda a, b: bool((a == b).all()), variables["seq2seq"]["params"], loaded["seq2seq"]["params"])
     )
+
+
+def test_suppressed_tokens_are_not_written(task, variables, tmp_path):
+    """As the whole network finds likeliest among the others; and transformers finds the lists in an export."""
+    (tmp_path / "a.wav").write_bytes(wav(tone(300, 0.31), RATE))
+    request = SpeechRequest(sound=str(tmp_path / "a.wav"), temperature=0.0, log_probs=True, ignore_eos=True)
+    (free,) = Sampler(task)(variables, [request])
+    first, *later = free.metadata["tokens"]
+    never = (later[1], 3)
+    held = build(task={"suppress_tokens": never, "begin_suppress_tokens": (first,)})
+    (answer,) = Sampler(held)(variables, [request])
+    features, tokens = held._source(request)[None], [held.model_config.start_id]
+    for number in range(len(answer.metadata["tokens"])):
+        logits = np.array(held.model.apply(variables["seq2seq"], features, np.array([tokens], np.int32))[0, -1])
+        logits[list(never) + [first] * (number == 0)] = -np.inf
+        tokens.append(int(logits.argmax()))
+    assert answer.metadata["tokens"] == tokens[1:] and tokens[1] != first and not set(tokens[1:]) & set(never)
+    assert answer.metadata["tokens"] != free.metadata["tokens"]
+    held.export(tmp_path / "whisper", variables)
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path / "whisper")
+    assert (tuple(theirs.suppress_tokens), theirs.begin_suppress_tokens) == (never, [first])
+    opened, _ = tasks.open_weights(tmp_path / "whisper")
+    assert (opened.config.suppress_tokens, opened.config.begin_suppress_tokens) == (never, (first,))
