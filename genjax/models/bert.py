@@ -14,6 +14,7 @@ from genjax.layers.embedding import Embedding
 from genjax.layers.linear import Projection
 from genjax.layers.mlp import ACTIVATIONS, Activation
 from genjax.layers.norm import LayerNorm
+from genjax.models.checks import check_sizes
 from genjax.models.transformer import BlockConfig, BlockInputs, Remat, make_blocks, run_blocks
 from genjax.parallel.rules import constrain
 
@@ -60,20 +61,9 @@ class BertConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for name in ("vocab_size", "context_length", "token_types", "num_layers", "num_heads", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
-        if self.mlp_dim < 0:
-            raise ConfigError(f"model.mlp_dim is {self.mlp_dim}; it must be 0 (the default) or more.")
-        if self.embed_dim % self.num_heads:
-            raise ConfigError(
-                f"model.embed_dim {self.embed_dim} does not divide over num_heads {self.num_heads}; "
-                f"use {self.num_heads * max(1, round(self.embed_dim / self.num_heads))}."
-            )
+        check_sizes(self, ("vocab_size", "context_length", "token_types", "num_layers", "num_heads", "embed_dim"), ("mlp_dim",))
         if self.next_sentence and not self.pooler:
             raise ConfigError("model.next_sentence reads what the pooler writes; set model.pooler too.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; it must be at least 0 and less than 1.")
 
     @property
     def head_width(self) -> int:

@@ -14,6 +14,7 @@ from genjax.layers.embedding import Embedding
 from genjax.layers.linear import Projection
 from genjax.layers.mlp import Activation
 from genjax.layers.position import sinusoidal
+from genjax.models.checks import check_sizes
 from genjax.models.stack import Stack
 from genjax.models.transformer import BlockConfig, BlockInputs, Norm, NormPosition, Remat
 from genjax.parallel.rules import constrain
@@ -75,26 +76,12 @@ class EncoderDecoderConfig:
     init_factor: float = 1.0
 
     def __post_init__(self):
-        for name in ("vocab_size", "num_layers", "num_heads", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("num_decoder_layers", "head_dim", "mlp_dim"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 (the default) or more.")
-        if not self.head_dim and self.embed_dim % self.num_heads:
-            raise ConfigError(
-                f"model.embed_dim {self.embed_dim} does not divide over num_heads {self.num_heads}; "
-                f"use {self.num_heads * max(1, round(self.embed_dim / self.num_heads))}, or set head_dim."
-            )
+        check_sizes(self, ("vocab_size", "num_layers", "num_heads", "embed_dim"), ("num_decoder_layers", "head_dim", "mlp_dim"))
         if self.relative_buckets < 4 or self.relative_buckets % 2 or self.relative_distance <= self.relative_buckets // 2:
             raise ConfigError(
                 f"model.relative_buckets {self.relative_buckets} must be even and 4 or more, and model.relative_distance "
                 f"{self.relative_distance} more than half of it."
             )
-        if not 0 <= self.start_id < self.vocab_size:
-            raise ConfigError(f"model.start_id {self.start_id} is no token: the vocabulary has {self.vocab_size}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; it must be at least 0 and less than 1.")
 
     @property
     def decoder_layers(self) -> int:

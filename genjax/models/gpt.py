@@ -15,6 +15,7 @@ from genjax.layers.embedding import Embedding
 from genjax.layers.linear import Projection
 from genjax.layers.mlp import Activation
 from genjax.layers.position import RopeScaling, rotary_angles, sinusoidal
+from genjax.models.checks import check_sizes
 from genjax.models.transformer import (
     BeforeBlock,
     BlockConfig,
@@ -87,17 +88,11 @@ class GPTConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for name in ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("num_kv_heads", "head_dim", "mlp_dim", "sliding_window"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 (the default) or more.")
-        if not self.head_dim and self.embed_dim % self.num_heads:
-            raise ConfigError(
-                f"model.embed_dim {self.embed_dim} does not divide over num_heads {self.num_heads}; "
-                f"use {self.num_heads * max(1, round(self.embed_dim / self.num_heads))}, or set head_dim."
-            )
+        check_sizes(
+            self,
+            ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim"),
+            ("num_kv_heads", "head_dim", "mlp_dim", "sliding_window"),
+        )
         if self.num_heads % self.kv_heads:
             raise ConfigError(
                 f"model.num_heads {self.num_heads} is not a multiple of num_kv_heads {self.kv_heads}: "
@@ -107,8 +102,6 @@ class GPTConfig:
             raise ConfigError(f"model.position 'rotary' turns pairs of features: head_dim {self.head_width} must be even.")
         if self.rope_scaling is not None and self.position != "rotary":
             raise ConfigError(f"model.rope_scaling needs position 'rotary', but position is {self.position!r}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; it must be at least 0 and less than 1.")
 
     @property
     def kv_heads(self) -> int:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from genjax.errors import ConfigError
 from genjax.layers.attention import Implementation
 from genjax.layers.mlp import Activation
+from genjax.models.checks import check_sizes
 from genjax.models.transformer import BlockConfig, Remat
 
 
@@ -40,17 +40,7 @@ class TowerConfig:
     attention: Implementation = "auto"
 
     def __post_init__(self):
-        for name in ("num_layers", "num_heads", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("mlp_dim", "projection_dim"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 or more.")
-        if self.embed_dim % self.num_heads:
-            raise ConfigError(
-                f"model.embed_dim {self.embed_dim} does not divide over num_heads {self.num_heads}; "
-                f"use {self.num_heads * max(1, round(self.embed_dim / self.num_heads))}."
-            )
+        check_sizes(self, ("num_layers", "num_heads", "embed_dim"), ("mlp_dim", "projection_dim"))
 
     @property
     def hidden_width(self) -> int:

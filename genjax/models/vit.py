@@ -13,6 +13,7 @@ from genjax.layers.linear import Projection
 from genjax.layers.mlp import Activation
 from genjax.layers.norm import LayerNorm
 from genjax.layers.patches import PatchEmbedding, resize_positions
+from genjax.models.checks import check_sizes
 from genjax.models.transformer import BlockConfig, BlockInputs, Remat, make_blocks, run_blocks
 from genjax.parallel.rules import constrain
 
@@ -55,25 +56,13 @@ class ViTConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for name in ("patch_size", "channels", "num_layers", "num_heads", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("num_classes", "mlp_dim"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 or more.")
+        check_sizes(self, ("patch_size", "channels", "num_layers", "num_heads", "embed_dim"), ("num_classes", "mlp_dim"))
         size = self.image_size
         numbers = (size, size) if isinstance(size, int) else size
         if not isinstance(numbers, tuple) or len(numbers) != 2 or not all(isinstance(n, int) for n in numbers):
             raise ConfigError(f"model.image_size is {size!r}; it must be a number of pixels, or (height, width).")
         if min(numbers) < self.patch_size:
             raise ConfigError(f"model.image_size {size} is smaller than one patch of {self.patch_size} pixels; enlarge it.")
-        if self.embed_dim % self.num_heads:
-            raise ConfigError(
-                f"model.embed_dim {self.embed_dim} does not divide over num_heads {self.num_heads}; "
-                f"use {self.num_heads * max(1, round(self.embed_dim / self.num_heads))}."
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; it must be at least 0 and less than 1.")
 
     @property
     def grid(self) -> tuple[int, int]:

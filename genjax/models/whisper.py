@@ -15,6 +15,7 @@ from genjax.layers.cache import KVCache
 from genjax.layers.embedding import Embedding
 from genjax.layers.linear import Projection
 from genjax.layers.mlp import ACTIVATIONS, Activation
+from genjax.models.checks import check_sizes
 from genjax.models.stack import Stack
 from genjax.models.transformer import BlockConfig, BlockInputs, Remat
 from genjax.parallel.rules import constrain
@@ -59,18 +60,13 @@ class WhisperConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for name in ("vocab_size", "num_mels", "source_length", "target_length", "num_layers", "num_heads", "embed_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("num_decoder_layers", "mlp_dim"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 (the default) or more.")
-        if self.embed_dim % self.num_heads or self.embed_dim % 2:
-            raise ConfigError(f"model.embed_dim {self.embed_dim} must be even and a multiple of num_heads {self.num_heads}.")
-        if not 0 <= self.start_id < self.vocab_size:
-            raise ConfigError(f"model.start_id {self.start_id} is no token: the vocabulary has {self.vocab_size}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; it must be at least 0 and less than 1.")
+        check_sizes(
+            self,
+            ("vocab_size", "num_mels", "source_length", "target_length", "num_layers", "num_heads", "embed_dim"),
+            ("num_decoder_layers", "mlp_dim"),
+        )
+        if self.embed_dim % 2:
+            raise ConfigError(f"model.embed_dim is {self.embed_dim}; it must be even, as sines and cosines share it.")
 
     @property
     def decoder_layers(self) -> int:
