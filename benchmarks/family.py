@@ -30,19 +30,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
         difference = save_weights(options.kind, weights)
-        ours, theirs = (
-            [str(HERE / f"family_{side}.py"), options.kind, f"--weights={weights}", f"--batch={batch}"]
-            for side in ("genjax", "torch")
-        )
+        wanted = [options.kind, f"--weights={weights}", f"--batch={batch}"]
+        ours, theirs = ([str(HERE / f"family_{side}.py"), *wanted] for side in ("genjax", "torch"))
+        compiled = [*theirs, "--compile"]
         fast = mkl_fast_path(Path(folder))
-        contenders = [
-            Contender("genjax", ours),
-            Contender("torch eager", theirs),
-            Contender("torch.compile", [*theirs, "--compile"]),
-        ]
+        contenders = [Contender("genjax", ours), Contender("torch eager", theirs), Contender("torch.compile", compiled)]
         if fast:
             contenders += [Contender("torch eager, MKL fast path", theirs, fast)]
-            contenders += [Contender("torch.compile, MKL fast path", [*theirs, "--compile"], fast)]
+            contenders += [Contender("torch.compile, MKL fast path", compiled, fast)]
         rows = compare(contenders, options.rounds)
     print(f"{options.kind}, batch {batch}, float32")
     print(f"{machine()}; outputs of both sides differ by at most {difference:.1e}\n")
