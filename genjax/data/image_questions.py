@@ -218,8 +218,8 @@ class ImageQuestionRows:
     lengths: Int[np.ndarray, " rows"]
     answers: Int[np.ndarray, " rows"]
     sequence_length: int
-    augmentation: AugmentationConfig
-    seed: int
+    augmentation: AugmentationConfig = AugmentationConfig()
+    seed: int = 0
 
     @property
     def num_rows(self) -> int:
