@@ -4,7 +4,7 @@
         --config.data.tokenizer.path=FOLDER_WITH_TOKENIZER_JSON
     python train.py --config=configs/clip/clip_l14.py --compile_only --topology=v5p:4x4x4
 
-Compiled for v5p:4x4x4: not yet; not trained here."""
+Compiled for v5p:4x4x4, see benchmarks/RESULTS.md; not trained here."""
 
 from clip_pretraining import recipe
 
