@@ -32,7 +32,7 @@ def outputs(kind: str, folder: Path) -> list[jax.Array]:
     variables, given = {"params": huggingface.load(folder)}, inputs(kind, 1)
     tokens = jnp.asarray(given["tokens"], jnp.int32) if "tokens" in given else None
     if kind == "bert":
-        return [jax.jit(Bert(config).apply)(variables, tokens).logits]
+        return [jax.jit(Bert(config).apply)(variables, tokens).token_logits]
     if kind == "vit":
         return [jax.jit(ViT(config).apply)(variables, given["pixels"]).logits]
     if kind == "t5":
