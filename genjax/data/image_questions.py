@@ -305,7 +305,7 @@ def _texts(sayings: Sequence[Saying], limit: int | None = None) -> Iterator[str]
 def _images_of(config: ImageQuestionsConfig, sayings: Collection[Saying]) -> Tree:
     """The images that texts speak of."""
     names = {saying.image for saying in sayings}
-    return Tree(config.path, names.__contains__)
+    return Tree(config.path, names.__contains__, selection=digest(*sorted(names)))
 
 
 def _decoded(config: ImageQuestionsConfig, tree: Tree, sayings: Collection[Saying], cache_dir: Path | None) -> ImageArrays:

@@ -121,6 +121,19 @@ def test_images_of_another_shape_are_made_square():
     assert made.shape == (6, 6, 3) and (made[:, 0] == 0).all() and (made[:, 5] == 255).all()
 
 
+def test_lists_of_one_archive_share_a_cache_without_taking_each_others_images(archive, tmp_path):
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as copy, zipfile.ZipFile(archive) as original:
+        for name in original.namelist():
+            copy.writestr(name, original.read(name))
+        few = json.loads(original.read("train/questions.json"))[:12]
+        copy.writestr("few.json", json.dumps(few))
+    shared = {"cache_dir": str(tmp_path / "cache"), "evaluation_fraction": 0.0}
+    few = build(tmp_path / "two.zip", list_file="few.json", **shared).train
+    everything = build(tmp_path / "two.zip", **shared).train
+    assert (few.info.num_images, everything.info.num_images) == (6, 40)
+    assert (len(few.batches.rows.images), len(everything.batches.rows.images)) == (6, 40)
+
+
 @pytest.mark.parametrize(
     ("options", "message", "kind"),
     [

@@ -16,6 +16,8 @@ class Tree:
     Args:
         path: `~` and `$NAME` are expanded.
         wanted: of a path within; other files are passed over.
+        selection: sets the fingerprint of these files of an archive apart from that of others, where `wanted` depends on more
+            than the kind of file.
 
     Attributes:
         title: for messages.
@@ -25,9 +27,9 @@ class Tree:
         DataError: nothing there, or another kind of file.
     """
 
-    def __init__(self, path: str, wanted: Callable[[str], bool]):
+    def __init__(self, path: str, wanted: Callable[[str], bool], selection: str = ""):
         found = find_files(path)
-        self.title, self.wanted = path, wanted
+        self.title, self.wanted, self.selection = path, wanted, selection
         self.archive = found[0] if len(found) == 1 and is_archive(found[0].name) else None
         if self.archive is not None:
             self.files = found
@@ -41,7 +43,8 @@ class Tree:
     def fingerprint(self) -> str:
         """16 hex digits of names and contents."""
         if self.archive is not None:
-            return hash_files(self.files)
+            content = hash_files(self.files)
+            return digest(content, self.selection) if self.selection else content
         names = "\n".join(file.relative_to(self.root).as_posix() for file in self.files)
         return digest(names, hash_files(self.files))
 
