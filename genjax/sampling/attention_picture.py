@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
 from genjax.errors import RequestError
+from genjax.sampling.summaries import writing
 from genjax.sampling.writers import check_target
 from genjax.tasks.contract import AttentionMap
 
@@ -37,11 +38,9 @@ def write_picture(maps: Sequence[AttentionMap], target: Path | str, *, overwrite
     path = Path(target)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw(maps).savefig(partial, format="png", dpi=DPI, facecolor="white")
-        os.replace(partial, path)
-    except OSError as error:
-        raise RequestError(f"cannot write {path}: {(error.strerror or str(error)).lower()}.") from error
+        with writing(path):
+            draw(maps).savefig(partial, format="png", dpi=DPI, facecolor="white")
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return path

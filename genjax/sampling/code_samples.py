@@ -1,10 +1,9 @@
 """What a code model writes to be measured by: solutions, lines, functions. Kept as it is made, so that a stop loses little."""
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from genjax.errors import RequestError
 from genjax.evaluation.code.passages import Function, Line
 from genjax.evaluation.code.problems import Problem
 from genjax.sampling.loop import Sampler
+from genjax.sampling.summaries import writing
 from genjax.tasks.contract import Variables
 
 TEXTS_AT_ONCE = 256  # written between two savings
@@ -119,7 +119,7 @@ def _grow(
         for start in range(0, len(missing), size):
             group = missing[start : start + size]
             rows = make(group)
-            with _saving(file), open(file, "a", encoding="utf-8") as stream:
+            with writing(file), open(file, "a", encoding="utf-8") as stream:
                 stream.write("".join(map(_line, rows)))
             for number, item in enumerate(group):
                 done[key_of_item(item)] = rows[number * rows_of_item : (number + 1) * rows_of_item]
@@ -142,17 +142,9 @@ def _read(file: Path) -> list[tuple[int, Row]]:
 
 def _write(file: Path, rows: Sequence[Row]) -> None:
     partial = file.with_name(file.name + ".partial")
-    with _saving(file):
+    with writing(file):
         partial.write_text("".join(map(_line, rows)), encoding="utf-8")
         os.replace(partial, file)
-
-
-@contextlib.contextmanager
-def _saving(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}.") from error
 
 
 def _line(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""What the commands that measure a model leave in their folder."""
+"""How commands write files: their folder is made, and a full disk is a sentence."""
 
 import contextlib
 import json

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from genjax.errors import RequestError
 from genjax.evaluation.code import findings
+from genjax.sampling.summaries import writing
 from genjax.tasks.contract import Artifact
 
 GRID_GAP = 2  # white pixels between the images of a grid
@@ -39,11 +40,8 @@ def write(artifacts: Sequence[Artifact], target: Path | str, *, overwrite: bool 
     if kinds[0] == "text" and not path.suffix:
         path = path.with_name(path.name + ".jsonl")
     check_target(path, overwrite=overwrite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         return WRITERS[kinds[0]](artifacts, path)
-    except OSError as error:
-        raise RequestError(f"cannot write {path}: {(error.strerror or str(error)).lower()}.") from error
 
 
 def check_target(target: Path | str, *, overwrite: bool = False) -> None:

@@ -3,6 +3,7 @@
 `of_text` serves models that read one text, `of_pair` those that read a source and a target, `of_image` those that read patches.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, UInt8
 
 from genjax.errors import RequestError
 from genjax.models.attention_maps import attention_maps
+from genjax.models.transformer import unstack_blocks
 from genjax.tasks.contract import AttentionMap
 
 MOST = 128  # tokens whose labels a person can still read
@@ -94,6 +96,12 @@ def of_image(
         AttentionMap(_title(stack), np.asarray(weights)[:, 0, :, :1, 1:], ("class",), image=kept, grid=grid)
         for stack, weights in maps.items()
     ]
+
+
+def unrolled(module: nn.Module, params: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """The same network with its layers apart, which alone keep their weights, and its variables."""
+    params = unstack_blocks(params) if module.config.scan_layers else params
+    return type(module)(dataclasses.replace(module.config, scan_layers=False, remat="none")), {"params": params}
 
 
 def check_length(tokens: int) -> None:

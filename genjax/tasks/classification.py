@@ -17,7 +17,6 @@ from genjax.errors import CheckpointError, ConfigError, RequestError
 from genjax.interop import folders, huggingface
 from genjax.interop.preprocessor import FILE, HALF, Preprocessor, read_preprocessor, to_json
 from genjax.models.encoder_sizes import VIT_SIZES
-from genjax.models.transformer import unstack_blocks
 from genjax.models.vit import ViT, ViTConfig, flops_per_image
 from genjax.tasks import attention
 from genjax.tasks.base import BaseTask
@@ -155,12 +154,10 @@ class Classification(BaseTask):
     def attention(self, variables: Variables, request: ClassificationRequest) -> Sequence[AttentionMap]:
         """What the class token sees of the image."""
         picture = read_request_images([request.image], self.preprocessor, self.model_config.channels)[0]
-        params = variables["vit"]["params"]
-        params = unstack_blocks(params) if self.model_config.scan_layers else params
-        config = dataclasses.replace(self.model_config, scan_layers=False, remat="none")
+        network = attention.unrolled(self.model, variables["vit"]["params"])
         image = normalize(jnp.asarray(picture), self.preprocessor)
         seen = np.broadcast_to(picture, (*picture.shape[:2], 3))
-        return attention.of_image(ViT(config), {"params": params}, image, seen, config.patch_size, "features")
+        return attention.of_image(*network, image, seen, self.model_config.patch_size, "features")
 
     def _artifact(self, request: ClassificationRequest, probabilities: np.ndarray) -> Artifact:
         names = self.info.classes

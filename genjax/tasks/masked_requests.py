@@ -14,7 +14,6 @@ from genjax.data import DataInfo
 from genjax.decoding.buckets import power_of_two
 from genjax.errors import RequestError
 from genjax.models.bert import pool_tokens
-from genjax.models.transformer import unstack_blocks
 from genjax.tasks import attention, masking
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, AttentionMap, Batch, Variables
@@ -89,11 +88,8 @@ class MaskedSampling(BaseTask):
 
     def attention(self, variables: Variables, request: MaskedRequest) -> Sequence[AttentionMap]:
         tokens, _ = self._encode(dataclasses.replace(request, embed=True), "")
-        params = variables["encoder"]["params"]
-        params = unstack_blocks(params) if self.model_config.scan_layers else params
-        config = dataclasses.replace(self.model_config, scan_layers=False, remat="none")
         labels = attention.token_labels(self.info.tokenizer, tokens)
-        return attention.of_text(type(self.model)(config), {"params": params}, tokens, labels)
+        return attention.of_text(*attention.unrolled(self.model, variables["encoder"]["params"]), tokens, labels)
 
     def _encode(self, request: MaskedRequest, where: str) -> tuple[list[int], list[int]]:
         """(tokens with their specials, places of the masks)."""
