@@ -4,8 +4,9 @@ A piece is what a row holds of one document. Rewriting comes after documents hav
 level"), so prefix, middle and suffix of a piece always stand in one row, and the cuts fall between any two characters.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -27,11 +28,18 @@ class FimConfig:
 
     rate: float = 0.5  # the part of the pieces that is rewritten; up to 0.9 costs reading from left to right next to nothing
     spm_rate: float = 0.5  # the part of those that has its suffix first (SPM: suffix, prefix, middle); the rest is PSM
+    # The part of those whose middle is one whole line; the rest is cut at any two characters.
+    line_rate: float = field(default=0.0, repr=False)
 
     def __post_init__(self):
-        for name in ("rate", "spm_rate"):
+        for name in ("rate", "spm_rate", "line_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.fim.{name} is {getattr(self, name)}; it must be between 0 and 1.")
+
+    @property
+    def settings(self) -> str:
+        """For a fingerprint; a key that came later has its part in it where it is set, so that earlier runs go on."""
+        return f"{self!r}{f', line_rate={self.line_rate}' if self.line_rate else ''}"
 
 
 def no_sentinels() -> ConfigError:
@@ -63,9 +71,10 @@ class FimRows:
         [bos] <prefix> P <suffix> S <middle> M eos        (PSM)
         [bos] <prefix> <suffix> S <middle> P M eos        (SPM)
 
-    where P M S is the text of the piece, cut at two places drawn evenly from those between its characters, and bos is there
-    where the piece begins with it. The text loses as much at its end as the result would else be longer than the piece; what
-    the result lacks is padding (0 in every column) before the next piece. What decides is drawn from (seed, epoch, row) alone.
+    where P M S is the text of the piece, and bos is there where the piece begins with it. M lies between two places drawn evenly
+    from those between characters or, in `config.line_rate` of them, is one of the lines that are not blank, all as likely,
+    without its line end. The text loses as much at its end as the result would else be longer than the piece; what the result
+    lacks is padding (0 in every column) before the next piece. What decides is drawn from (seed, epoch, row) alone.
 
     All of the piece is learned except whether it is a rewritten one: the loss leaves out <prefix> after bos.
 
@@ -107,7 +116,7 @@ class FimRows:
             self._write(flat, piece, next(ids), next(ids), next(ids))
         return batch
 
-    def _cut(self, flat: Mapping[str, np.ndarray], start: int, end: int, draws: Float[np.ndarray, " 3"]) -> "_Piece | None":
+    def _cut(self, flat: Mapping[str, np.ndarray], start: int, end: int, draws: Float[np.ndarray, " 4"]) -> "_Piece | None":
         """None for a piece that is too short to be rewritten."""
         tokens = np.append(flat["tokens"][start:end], flat["targets"][end - 1])
         bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
@@ -116,10 +125,8 @@ class FimRows:
         content = self.tokenizer.decode_bytes(tokens[begins : len(tokens) - ends][: max(0, room)])
         if not content:
             return None
-        first_bytes = (np.frombuffer(content, np.uint8) & 0xC0) != 0x80  # of characters, in UTF-8
-        first_bytes[0] = True
-        places = np.append(np.flatnonzero(first_bytes), len(content))
-        low, high = np.sort(places[(draws[1:] * len(places)).astype(int)])
+        lines = _lines(content) if draws[3] < self.config.line_rate else []
+        low, high = lines[int(draws[1] * len(lines))] if lines else _between_characters(content, draws[1:3])
         parts = (content[:low], content[low:high], content[high:])
         return _Piece(start, end, begins, room, bool(draws[0] < self.config.spm_rate), parts)
 
@@ -191,7 +198,21 @@ def piece_bounds(
     return starts, stops[np.searchsorted(stops, starts, side="right")]
 
 
-def _draws(seed: int, epoch: int, row: int, pieces: int) -> Float[np.ndarray, "pieces 4"]:
-    """For each piece of a row: whether it is rewritten, in which order, and the two cuts; in [0, 1)."""
-    generator = np.random.Philox(key=[seed & WORD, STREAM], counter=[0, 0, int(epoch), int(row)])
-    return np.random.Generator(generator).random((int(pieces), 4))
+def _between_characters(content: bytes, draws: Float[np.ndarray, " 2"]) -> tuple[int, int]:
+    first_bytes = (np.frombuffer(content, np.uint8) & 0xC0) != 0x80  # of characters, in UTF-8
+    first_bytes[0] = True
+    places = np.append(np.flatnonzero(first_bytes), len(content))
+    low, high = np.sort(places[(draws * len(places)).astype(int)])
+    return int(low), int(high)
+
+
+def _lines(content: bytes) -> list[tuple[int, int]]:
+    """Where the lines that are not blank begin and end; a piece may begin or end within one."""
+    return [match.span() for match in re.finditer(rb"[^\n]*[^\s][^\n]*", content)]
+
+
+def _draws(seed: int, epoch: int, row: int, pieces: int) -> Float[np.ndarray, "pieces 5"]:
+    """For each piece of a row: whether it is rewritten, in which order, the two cuts, and whether the middle is a line; in
+    [0, 1)."""
+    generator = np.random.Generator(np.random.Philox(key=[seed & WORD, STREAM], counter=[0, 0, int(epoch), int(row)]))
+    return np.hstack([generator.random((int(pieces), 4)), generator.random((int(pieces), 1))])

@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 import textwrap
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -76,15 +77,16 @@ def parts_of(sequence, tokenizer):
     seed=st.integers(0, 3),
     rate=st.sampled_from([0.3, 1.0]),
     spm_rate=st.sampled_from([0.0, 0.5, 1.0]),
+    line_rate=st.sampled_from([0.0, 0.5, 1.0]),
     continue_positions=st.booleans(),
 )
-def test_rewritten_pieces(name, mode, texts, length, seed, rate, spm_rate, continue_positions):
+def test_rewritten_pieces(name, mode, texts, length, seed, rate, spm_rate, line_rate, continue_positions):
     tokenizer = TOKENIZERS[name]
     inner = make_rows(texts, tokenizer, mode, length, continue_positions)
     if mode == "window" and len(inner.corpus.tokens) <= length:
         return
     before = fetch(inner)
-    after = fetch(FimRows(inner, tokenizer, FimConfig(rate, spm_rate), seed))
+    after = fetch(FimRows(inner, tokenizer, FimConfig(rate, spm_rate, line_rate), seed))
     assert {n: (v.shape, v.dtype) for n, v in after.items()} == {n: (v.shape, v.dtype) for n, v in before.items()}
     before, after = ({n: v.reshape(-1) for n, v in batch.items()} for batch in (before, after))
     sentinels = find_sentinels(tokenizer)
@@ -167,6 +169,35 @@ def test_rates_and_cuts_are_drawn_as_said():
     assert low.min() == 1 and (low + middle).max() == 61 and middle.min() == 0
 
 
+@pytest.mark.parametrize("spm_rate", [0.0, 1.0])
+def test_middles_that_are_lines(spm_rate):
+    """Each line that is not blank as often as another, with its indentation and without its line end."""
+    tokenizer = ByteTokenizer(fim_tokens=True)
+    lines = ["def f(x):", "    y = x", "", "   ", "    # é", "    return y"]
+    inner = make_rows(["\n".join(lines) + "\n" * 6] * 1200, tokenizer, "pack", 64)
+    batch = fetch(FimRows(inner, tokenizer, FimConfig(1.0, spm_rate, 1.0), 3))
+    seen = Counter()
+    for tokens, targets, mask in zip(batch["tokens"], batch["targets"], batch["segment_ids"], strict=True):
+        used = int(mask.sum())
+        suffix_first, *parts = parts_of([*tokens[:used], targets[used - 1]], tokenizer)
+        prefix, suffix, middle = (part.decode() for part in parts)
+        if suffix_first and prefix == "":  # the prefix stands right before the middle
+            begin = middle.rfind("\n") + 1
+            prefix, middle = middle[:begin], middle[begin:]
+        assert f"{prefix}{middle}{suffix}".rstrip("\n") == "\n".join(lines)  # the text gave way at its end
+        seen[middle] += 1
+    assert set(seen) == {line for line in lines if line.strip()}
+    assert min(seen.values()) > 240  # 300 expected of each, with a deviation of 15
+    half = fetch(FimRows(inner, tokenizer, FimConfig(0.5, spm_rate, 0.5), 3))
+    plain = fetch(FimRows(inner, tokenizer, FimConfig(0.5, spm_rate), 3))
+    assert abs((half["tokens"] == plain["tokens"]).all(axis=1).mean() - 0.75) < 0.05
+
+
+def test_a_key_that_came_later_leaves_the_fingerprints_of_earlier_runs():
+    assert FimConfig(0.9, 1.0).settings == "FimConfig(rate=0.9, spm_rate=1.0)"
+    assert FimConfig(0.9, 1.0, 0.5).settings != FimConfig(0.9, 1.0, 0.25).settings != FimConfig(0.9, 1.0).settings
+
+
 def test_cuts_do_not_break_characters():
     tokenizer = ByteTokenizer(fim_tokens=True)
     inner = make_rows(["日本語é😀" * 8] * 200, tokenizer, "pack", 200)
@@ -190,7 +221,7 @@ def test_tokenizers_that_cannot_be_used(tokenizer, message):
         check_fim(tokenizer)
 
 
-@pytest.mark.parametrize("values", [{"rate": 1.1}, {"rate": -0.1}, {"spm_rate": 2.0}])
+@pytest.mark.parametrize("values", [{"rate": 1.1}, {"rate": -0.1}, {"spm_rate": 2.0}, {"line_rate": -1.0}])
 def test_rates_beyond_their_range(values):
     name, value = next(iter(values.items()))
     with pytest.raises(ConfigError, match=f"data.fim.{name} is {value}; it must be between 0 and 1."):

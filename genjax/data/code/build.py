@@ -31,7 +31,14 @@ def build_code(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) 
     fim = config.fim if config.fim and config.fim.rate else None
     wrap = partial(_with_fim, fim) if fim else None
     return build_from(
-        config, source, evaluation, seed=seed, cache_dir=cache_dir, record=record, wrap=wrap, wrap_settings=repr(fim)
+        config,
+        source,
+        evaluation,
+        seed=seed,
+        cache_dir=cache_dir,
+        record=record,
+        wrap=wrap,
+        wrap_settings=fim.settings if fim else "",
     )
 
 
