@@ -8,6 +8,7 @@ A sampler is written with the unit vectors below, as its paper writes it: `end.a
 after a step of DDIM.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ BUCKET = 16
 Weights = Float[np.ndarray, "9"]
 # The network's prediction of x, which has the noise of a time: (x, time, alpha, sigma), the last three numbers.
 Denoiser = Callable[[Float[Array, "batch *shape"], Float[Array, ""], Float[Array, ""], Float[Array, ""]], Prediction]
+# Changes a sample of a level: (x, alpha, sigma, a function that draws noise).
+Projection = Callable[[Float[Array, "batch *shape"], Float[Array, ""], Float[Array, ""], Callable[[], Array]], Array]
 
 
 class Evaluation(NamedTuple):
@@ -41,11 +44,13 @@ class Evaluation(NamedTuple):
         level: of the sample that it sees.
         registers: the sample (first) and what is kept, afterwards; those not named are kept as they are.
         log_variances: the two log-variances between which a learned one lies; fresh noise is multiplied by its root.
+        end: the level of the sample afterwards, where that is not the next evaluation's: it is brought there by more noise.
     """
 
     level: Level
     registers: tuple[Weights, ...]
     log_variances: tuple[float, float] = (0.0, 0.0)
+    end: Level | None = None
 
 
 @struct.dataclass
@@ -55,15 +60,18 @@ class Program:
     Attributes:
         matrices: what the registers become, from the registers, the clean sample, the noise and fresh noise.
         times: what the network is told.
-        alphas, sigmas: levels of the sample before each evaluation and after the last.
+        starts: alpha and sigma of the sample before each evaluation.
+        ends: the same after it.
+        renoise: by what the sample is multiplied, and how much noise is added, to bring it to the next evaluation's level.
         log_variances: see `Evaluation`.
         evaluations: how many rows are meant; the rest fills up the bucket.
     """
 
     matrices: Float[Array, "rows 6 9"]
     times: Float[Array, "rows"]
-    alphas: Float[Array, "rows+1"]
-    sigmas: Float[Array, "rows+1"]
+    starts: Float[Array, "rows 2"]
+    ends: Float[Array, "rows 2"]
+    renoise: Float[Array, "rows 2"]
     log_variances: Float[Array, "rows 2"]
     evaluations: Int[Array, ""]
 
@@ -77,24 +85,28 @@ def assemble(evaluations: Sequence[Evaluation], grid: Grid, bucket: int = BUCKET
     for matrix, evaluation in zip(matrices, evaluations, strict=False):
         matrix[: len(evaluation.registers)] = evaluation.registers
     levels = [evaluation.level for evaluation in evaluations]
-    end = grid.ends[-1]
+    following = [*levels[1:], grid.ends[-1]]
+    ends = [evaluation.end or after for evaluation, after in zip(evaluations, following, strict=True)]
+    back = [_way_back(end, after) for end, after in zip(ends, following, strict=True)]
 
-    def column(values, fill, length=rows):
-        return np.asarray([*values, *[fill] * (length - len(values))], np.float32)
+    def column(values, fill):
+        return np.asarray([*values, *[fill] * (rows - count)], np.float32)
 
     return Program(
         matrices=matrices.astype(np.float32),
         times=column([level.time for level in levels], 0.0),
-        alphas=column([level.alpha for level in levels], end.alpha, rows + 1),
-        sigmas=column([level.sigma for level in levels], end.sigma, rows + 1),
-        log_variances=np.concatenate(
-            [
-                np.asarray([e.log_variances for e in evaluations], np.float32).reshape(-1, 2),
-                np.zeros((rows - count, 2), np.float32),
-            ]
-        ),
+        starts=column([(level.alpha, level.sigma) for level in levels], (1.0, 0.0)),
+        ends=column([(level.alpha, level.sigma) for level in ends], (1.0, 0.0)),
+        renoise=column(back, (1.0, 0.0)),
+        log_variances=column([evaluation.log_variances for evaluation in evaluations], (0.0, 0.0)),
         evaluations=np.asarray(count, np.int32),
     )
+
+
+def _way_back(end: Level, after: Level) -> tuple[float, float]:
+    """What the forward process does from `end` to `after`, which has as much noise or more."""
+    scale = after.alpha / end.alpha if end is not after else 1.0
+    return scale, math.sqrt(max(after.sigma**2 - (scale * end.sigma) ** 2, 0.0)) if end is not after else 0.0
 
 
 def check_start(name: str, grid: Grid) -> None:
@@ -112,7 +124,7 @@ def check_start(name: str, grid: Grid) -> None:
 
 def starting_noise(program: Program, keys: Key[Array, "batch"], shape: Sequence[int]) -> Float[Array, "batch *shape"]:
     """Pure noise of the first level."""
-    return program.sigmas[0] * jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), shape))(keys)
+    return program.starts[0, 1] * jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), shape))(keys)
 
 
 def run(
@@ -122,7 +134,7 @@ def run(
     keys: Key[Array, "batch"],
     *,
     fresh: Callable[[Int[Array, ""]], Float[Array, "batch *shape"]] | None = None,
-    project: Callable[[Float[Array, "batch *shape"], Float[Array, ""], Float[Array, ""], Int[Array, ""]], Array] | None = None,
+    project: Projection | None = None,
     frames: int = 0,
 ) -> tuple[Float[Array, "batch *shape"], Float[Array, "frames batch *shape"]]:
     """The sample at the program's end, and pictures of the way to it.
@@ -131,19 +143,24 @@ def run(
         x: a sample of the first level.
         keys: one for each of the batch: what it becomes does not depend on its neighbours.
         fresh: noise for an evaluation of that number, in place of what is drawn from the keys.
-        project: changes the sample after each evaluation: (x, alpha, sigma, number of the evaluation).
+        project: changes the sample after each evaluation (see `editing`).
         frames: how many of the predicted clean samples are given back, evenly over the way.
     """
     kept = jnp.zeros((REGISTERS - 1, *x.shape), jnp.float32)
-    draw = fresh or (lambda row: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, row + 1), x.shape[1:]))(keys))
+    nothing = lambda number: jnp.zeros(x.shape, jnp.float32)  # noqa: E731
+
+    def draw(number):
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), x.shape[1:]))(keys)
+
     program = jax.tree.map(jnp.asarray, program)
     shown = (jnp.arange(1, frames + 1) * program.evaluations - 1) // max(frames, 1)
 
     def step(row, state):
         x, kept, film = state
-        found = denoise(x, program.times[row], program.alphas[row], program.sigmas[row])
+        found = denoise(x, program.times[row], *program.starts[row])
         matrix = program.matrices[row]
-        noise = lax.cond(jnp.any(matrix[:, -1] != 0), draw, lambda row: jnp.zeros(x.shape), row)
+        # Numbers of draws: 0 is the starting noise, then an evaluation has 1 + 3 row and the two after it.
+        noise = lax.cond(jnp.any(matrix[:, -1] != 0), fresh or (lambda row: draw(1 + 3 * row)), nothing, row)
         if found.variance is not None:
             small, large = program.log_variances[row]
             noise = noise * jnp.exp(0.5 * (small + (large - small) * found.variance))
@@ -153,7 +170,9 @@ def run(
         registers = jnp.tensordot(matrix, jnp.where(used, parts, 0), axes=1, precision=lax.Precision.HIGHEST)
         x = registers[0]
         if project is not None:
-            x = project(x, program.alphas[row + 1], program.sigmas[row + 1], row)
+            x = project(x, *program.ends[row], lambda: draw(2 + 3 * row))
+        scale, added = program.renoise[row]
+        x = scale * x + added * lax.cond(added != 0, draw, nothing, 3 + 3 * row)
         if frames:
             film = jnp.where((shown == row).reshape((-1,) + (1,) * x.ndim), found.clean, film)
         return x, registers[1:], film

@@ -28,11 +28,16 @@ class Mixture:
 
     def clean(self, x, alpha, sigma):
         """E[clean | x]."""
+        return self.moments(x, alpha, sigma)[0]
+
+    def moments(self, x, alpha, sigma):
+        """Mean and variance of the clean sample, given x."""
         variance = (alpha * self.std) ** 2 + sigma**2
         means = jnp.asarray(self.means)
         share = jax.nn.softmax(jnp.log(jnp.asarray(self.weights)) - (x[..., None] - alpha * means) ** 2 / (2 * variance), axis=-1)
         each = means + alpha * self.std**2 / variance * (x[..., None] - alpha * means)
-        return (share * each).sum(-1)
+        mean = (share * each).sum(-1)
+        return mean, (self.std * sigma) ** 2 / variance + (share * (each - mean[..., None]) ** 2).sum(-1)
 
     def denoise(self, x, time, alpha, sigma):
         clean = self.clean(x, alpha, sigma)

@@ -157,7 +157,7 @@ def test_edm_is_algorithm_2(churn):
         return Prediction(found, (x - found) / sigma)
 
     keys = jax.random.split(jax.random.key(0), 2)
-    found, _ = run(denoise, program.sigmas[0] * start, program, keys, fresh=lambda row: jnp.asarray(noise)[row])
+    found, _ = run(denoise, program.starts[0, 1] * start, program, keys, fresh=lambda row: jnp.asarray(noise)[row])
     assert row == int(program.evaluations) and np.abs(found - x).max() < TOLERANCE
 
 

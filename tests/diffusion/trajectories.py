@@ -57,7 +57,7 @@ def theirs(scheduler, kind, noise, start, monkeypatch, scaled):
 
 
 def alphas_after(program):
-    return np.asarray(program.alphas[1 : int(program.evaluations) + 1])
+    return np.asarray(program.ends[: int(program.evaluations), 0])
 
 
 def compare(program, kind, scheduler, monkeypatch, *, scaled=False, tolerance=1e-3):
@@ -67,7 +67,7 @@ def compare(program, kind, scheduler, monkeypatch, *, scaled=False, tolerance=1e
     told = program.times[: int(program.evaluations)]
     np.testing.assert_allclose(told, scheduler.timesteps.numpy(), rtol=1e-5, atol=tolerance)
     expected = theirs(scheduler, kind, noise, start, monkeypatch, scaled)
-    first = float(scheduler.init_noise_sigma * program.alphas[0]) if scaled else 1.0
+    first = float(scheduler.init_noise_sigma * program.starts[0, 0]) if scaled else 1.0
     found = trajectory(program, kind, noise, start * np.float32(first))
     if scaled:
         found = [x / alpha for x, alpha in zip(found, alphas_after(program), strict=True)]

@@ -3,7 +3,7 @@
 import math
 
 from genjax.diffusion.grids import Grid, Level
-from genjax.diffusion.programs import CLEAN, FRESH, NOISE, Evaluation, Program, X, assemble
+from genjax.diffusion.programs import CLEAN, FRESH, NOISE, Evaluation, Program, Weights, X, assemble
 from genjax.errors import ConfigError
 
 
@@ -13,12 +13,13 @@ def ddim(grid: Grid, eta: float = 0.0) -> Program:
     On `grid.reversed()` it inverts: from a clean sample to the noise that it comes from. With eta 0 it is also the Euler method
     for the probability-flow ODE in sigma / alpha (there, section 4.3), and for the straight line of rectified flow.
     """
-    evaluations = []
-    for _, start, end in grid.steps():
-        std = eta * math.sqrt(posterior_variance(start, end)) if eta else 0.0
-        rest = math.sqrt(max(end.sigma**2 - std**2, 0.0))
-        evaluations.append(Evaluation(start, (end.alpha * CLEAN + rest * NOISE + std * FRESH,)))
-    return assemble(evaluations, grid)
+    return assemble([Evaluation(start, (ddim_weights(start, end, eta),)) for _, start, end in grid.steps()], grid)
+
+
+def ddim_weights(start: Level, end: Level, eta: float) -> Weights:
+    """A step of DDIM."""
+    std = eta * math.sqrt(posterior_variance(start, end)) if eta else 0.0
+    return end.alpha * CLEAN + math.sqrt(max(end.sigma**2 - std**2, 0.0)) * NOISE + std * FRESH
 
 
 def euler(grid: Grid) -> Program:
