@@ -55,6 +55,52 @@ def rms_norm(
     return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon) * scale
 
 
+def group_norm(
+    x: Float[Array, "batch *places features"],
+    scale: Float[Array, "features"],
+    bias: Float[Array, "features"],
+    groups: int,
+    epsilon: float,
+) -> Float[Array, "batch *places features"]:
+    """Wu and He, 2018: each group of features of an example by its own mean and variance, in float32.
+
+    Sums over places come first, feature by feature, and what is done to x is one scale and one shift for each feature: x is read
+    in order, twice.
+    """
+    x = x.astype(jnp.float32)
+    places = tuple(range(1, x.ndim - 1))
+    count = x[0, ..., 0].size * (x.shape[-1] // groups)
+    sums, squares = (value.sum(places).reshape(len(x), groups, -1).sum(-1) / count for value in (x, jnp.square(x)))
+    inverse = lax.rsqrt(jnp.maximum(squares - jnp.square(sums), 0.0) + epsilon)
+    over = lambda value: jnp.repeat(value, x.shape[-1] // groups, axis=1)  # noqa: E731
+    factor = over(inverse) * scale
+    shift = bias - over(sums) * factor
+    factor, shift = (value.reshape(len(x), *[1] * len(places), -1) for value in lax.optimization_barrier((factor, shift)))
+    return x * factor + shift
+
+
+class GroupNorm(nn.Module):
+    """GroupNorm over all places and the features of a group; statistics in float32, the result in `dtype`.
+
+    Attributes:
+        groups: of features; they must divide.
+        epsilon: added to the variance.
+        dtype: dtype of the result.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *places features"]) -> Float[Array, "batch *places features"]:
+        init = [nn.with_logical_partitioning(of, ("norm",)) for of in (nn.initializers.ones, nn.initializers.zeros)]
+        scale, bias = (
+            self.param(name, of, (x.shape[-1],), jnp.float32) for name, of in zip(("scale", "bias"), init, strict=True)
+        )
+        return group_norm(x, scale, bias, self.groups, self.epsilon).astype(self.dtype)
+
+
 class LayerNorm(nn.Module):
     """LayerNorm over the last axis; statistics in float32, the result in `dtype`.
 

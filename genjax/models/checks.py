@@ -1,4 +1,4 @@
-"""What every transformer's config asks of its fields."""
+"""What configs of networks ask of their fields."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ def check_sizes(config: Any, positive: Sequence[str], optional: Sequence[str] = 
     """Raises ConfigError: a size out of range, heads that do not divide the width, or a dropout that is no probability.
 
     Args:
-        config: with `num_heads` and `embed_dim`; `head_dim`, `dropout` and `start_id` are looked at where there are such.
+        config: `num_heads`, `embed_dim`, `head_dim`, `dropout` and `start_id` are looked at where there are such.
         positive: fields that must be 1 or more.
         optional: fields that must be 0 or more.
     """
@@ -18,7 +18,7 @@ def check_sizes(config: Any, positive: Sequence[str], optional: Sequence[str] = 
         for name in names:
             if getattr(config, name) < least:
                 raise ConfigError(f"model.{name} is {getattr(config, name)}; it must be {least} or more.")
-    if not getattr(config, "head_dim", 0) and config.embed_dim % config.num_heads:
+    if hasattr(config, "num_heads") and not getattr(config, "head_dim", 0) and config.embed_dim % config.num_heads:
         near = config.num_heads * max(1, round(config.embed_dim / config.num_heads))
         hint = f"use {near}, or set head_dim." if hasattr(config, "head_dim") else f"use {near}."
         raise ConfigError(f"model.embed_dim {config.embed_dim} does not divide over num_heads {config.num_heads}; {hint}")

@@ -1,0 +1,74 @@
+"""Convolutions over any number of places, and what changes the number of places."""
+
+import math
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Float
+
+from genjax.layers.linear import Initializer, contract
+
+# As torch's convolutions begin: variance 1 / (3 fan-in).
+TORCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class Conv(nn.Module):
+    """A convolution over the axes between batch and channels, padded by zeros so that stride 1 keeps the size (odd kernels).
+
+    Attributes:
+        features: channels of the result.
+        size: of the kernel, along each axis.
+        stride: places for each place of the result.
+        padding: (before, after) along each axis; None: half the kernel on both sides.
+        use_bias: whether a bias is added.
+        kernel_init: initializer of the kernel, [*size channels features].
+        dtype: the computation's dtype; parameters are float32.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: tuple[int, int] | None = None
+    use_bias: bool = True
+    kernel_init: Initializer = TORCH_INIT
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *places channels"]) -> Float[Array, "batch *new_places features"]:
+        axes = x.ndim - 2
+        names = (*[None] * axes, "embed", "mlp")
+        init = nn.with_logical_partitioning(self.kernel_init, names)
+        kernel = self.param("kernel", init, (*[self.size] * axes, x.shape[-1], self.features), jnp.float32)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if self.size == 1 and self.stride == 1:
+            y = contract(x, kernel.reshape(kernel.shape[-2:]))
+        else:
+            letters = "DHW"[3 - axes :]
+            layout = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+            padding = [self.padding or (self.size // 2, self.size // 2)] * axes
+            y = lax.conv_general_dilated(x, kernel, [self.stride] * axes, padding, dimension_numbers=layout)
+        if self.use_bias:
+            bias = self.param(
+                "bias", nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",)), (self.features,), jnp.float32
+            )
+            y = y + bias.astype(y.dtype)
+        return y
+
+
+def enlarge(x: Float[Array, "batch *places channels"], factor: int = 2) -> Float[Array, "batch *new_places channels"]:
+    """Each place `factor` times along each axis (nearest neighbour)."""
+    places = x.shape[1:-1]
+    pairs = [size for place in places for size in (place, 1)]
+    target = [size for place in places for size in (place, factor)]
+    x = jnp.broadcast_to(x.reshape(x.shape[0], *pairs, x.shape[-1]), (x.shape[0], *target, x.shape[-1]))
+    return x.reshape(x.shape[0], *(place * factor for place in places), x.shape[-1])
+
+
+def average_pool(x: Float[Array, "batch *places channels"], factor: int = 2) -> Float[Array, "batch *new_places channels"]:
+    """The mean of `factor` places along each axis; what fills no group is left out."""
+    places = [size // factor for size in x.shape[1:-1]]
+    x = x[(slice(None), *(slice(place * factor) for place in places))]
+    groups = [size for place in places for size in (place, factor)]
+    x = x.reshape(x.shape[0], *groups, x.shape[-1])
+    return x.sum(tuple(range(2, 2 + 2 * len(places), 2))) / math.prod([factor] * len(places))
