@@ -1,4 +1,4 @@
-"""Hugging Face folders (config.json, safetensors, tokenizer files) into our parameters and back."""
+"""Hugging Face folders (config.json, safetensors, tokenizer files) of transformers and diffusers into our parameters and back."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,11 +10,26 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import bert, clip, distilbert, folders, gpt2, lazy, llama, names, safetensors_io, siglip, t5, vit, whisper
+from genjax.interop import (
+    bert,
+    clip,
+    distilbert,
+    folders,
+    gpt2,
+    lazy,
+    llama,
+    names,
+    safetensors_io,
+    siglip,
+    t5,
+    unet,
+    vit,
+    whisper,
+)
 from genjax.interop.family import Family
 from genjax.interop.place import place
 
-# By `model_type`. Where several can express a config, the first writes it.
+# By `model_type` or `_class_name`. Where several can express a config, the first writes it.
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
@@ -27,6 +42,7 @@ FAMILIES: Mapping[str, Family] = {
         siglip.FAMILY,
         t5.FAMILY,
         whisper.FAMILY,
+        unet.FAMILY,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")
@@ -36,7 +52,9 @@ TOKENIZER_FILES = (
 
 
 def read_config(folder: str | Path) -> tuple[str, Any]:
-    """(`model_type`, our config) of a folder. Compute dtype, layer scanning, remat and attention are ours to choose: defaults.
+    """(`model_type` or `_class_name`, our config) of a folder.
+
+    Compute dtype, layer scanning, remat and attention are ours to choose: defaults.
 
     Raises:
         CheckpointError: no folder, no readable config.json, a family that is not known, or settings that are not supported.
@@ -46,9 +64,10 @@ def read_config(folder: str | Path) -> tuple[str, Any]:
         raise CheckpointError(f"there is no folder {folder}.")
     path = folder / "config.json"
     values = folders.read_json(path)
-    kind = values.get("model_type")
+    key = "_class_name" if "_class_name" in values else "model_type"
+    kind = values.get(key)
     if not isinstance(kind, str) or kind not in FAMILIES:
-        raise CheckpointError(f"{path} has model_type {kind!r}; genjax reads {', '.join(map(repr, FAMILIES))}.")
+        raise CheckpointError(f"{path} has {key} {kind!r}; genjax reads {', '.join(map(repr, FAMILIES))}.")
     return kind, FAMILIES[kind].from_json(values, str(path))
 
 
@@ -90,7 +109,7 @@ def load(
     if scan_layers is not None:
         config = _replaced(config, "scan_layers", scan_layers)
     shapes = family.shapes(config)
-    tensors = safetensors_io.open_folder(folder)
+    tensors = safetensors_io.open_folder(folder, family.stem)
     theirs = family.shapes(_with_vocabulary_of(config, found))
     arrays = names.to_ours(family.table(config), tensors, theirs, str(folder))
     for path, array in arrays.items():
@@ -113,7 +132,7 @@ def save(
     values: Mapping[str, Any] | None = None,
     files: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a folder that transformers and `load` read.
+    """Writes a folder that transformers (or diffusers) and `load` read.
 
     Args:
         folder: new; it appears only when it is complete.
@@ -136,14 +155,14 @@ def save(
     tensors = names.to_theirs(family.table(config), arrays, shapes)
     if dtype is not None:
         tensors = {key: lazy.cast(tensor, dtype) for key, tensor in tensors.items()}
-    stale = safetensors_io.weight_files() + (TOKENIZER_FILES if tokenizer is not None else ())
+    stale = safetensors_io.weight_files(family.stem) + (TOKENIZER_FILES if tokenizer is not None else ())
     with folders.staged(folder, overwrite, stale) as staging:
         folders.write_json(staging / "config.json", _config_json(family, config, tokenizer, tensors) | dict(values or {}))
         for name, content in (files or {}).items():
             folders.write_json(staging / name, content)
         if tokenizer is not None:
             tokenizer.save(staging)
-        safetensors_io.write_files(staging, tensors, max_shard_bytes)
+        safetensors_io.write_files(staging, tensors, max_shard_bytes, family.stem)
 
 
 def family_of(config: Any) -> Family:
@@ -196,6 +215,8 @@ def _with_vocabulary_of(config: Any, found: Any) -> Any:
 
 
 def _config_json(family: Family, config: Any, tokenizer: Any, tensors: Mapping[str, lazy.LazyArray]) -> dict[str, Any]:
+    if family.library == "diffusers":
+        return {"_class_name": family.name, **family.to_json(config)}
     dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
     pad = {} if getattr(tokenizer, "pad_id", None) is None else {"pad_token_id": tokenizer.pad_id}
     return {

@@ -198,4 +198,6 @@ def _blocks(s: Settings, key: str, known: Mapping[str, tuple[bool, str]], defaul
     return [known.get(name, (False, "")) for name in names]
 
 
-FAMILY = Family("UNet2DModel", "UNet2DModel", from_json, to_json, unexpressible, table, shapes, disagreements, UNetConfig)
+FAMILY = Family(
+    "UNet2DModel", "UNet2DModel", from_json, to_json, unexpressible, table, shapes, disagreements, UNetConfig, "diffusers"
+)
