@@ -3,8 +3,8 @@
     python train.py --config=configs/vit/fashion_mnist.py --workdir=runs/fashion_mnist
     python sample.py --workdir=runs/fashion_mnist --image=shirt.png
 
-Hardware: two CPU cores, about half an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Expected: above 88 % of the
-10,000 test images (held out accuracy in the log); not yet measured.
+Hardware: two CPU cores, half an hour to an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Measured: 91.4 % of the
+10,000 test images (held out accuracy in the log; benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,7 @@ find a place; those that are known get one of their own kind of axis and come fi
 
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ COLUMNS = 3
 FACT_COLUMNS = 3
 COLORS = ("#2f6fb2", "#dd7a1f", "#3a9a5b", "#c2415d", "#7d5fb2", "#8c6d4f", "#3aa6b9", "#6b7280")
 INK, FAINT, ALARM = "#1f2933", "#9aa5b1", "#d64545"
-RISING = ("accuracy", "score", "bleu", "rouge")  # more is better
+RISING = re.compile(r"(accuracy|score|bleu|rouge|exact_match|top_\d+|image_to_\w+_\d+)$")  # more is better
 SMOOTH_FROM = 60  # points; shorter series are shown as they are
 
 
@@ -180,7 +181,7 @@ def _line(axes: Axes, metric: str, one: Series, color: str, alone: bool) -> None
     latest = _text(metric, values[good][-1]) if good.any() else "not finite"
     label = latest if alone and one.label == "train" else f"{one.label}  {latest}"
     if one.held_out and good.sum() > 2:
-        best = int(np.nanargmax(plotted) if metric.endswith(RISING) else np.nanargmin(plotted))
+        best = int(np.nanargmax(plotted) if RISING.search(metric) else np.nanargmin(plotted))
         label += f"  (best {_text(metric, values[best])} at {steps[best]:,})"
     if one.held_out or len(values) < SMOOTH_FROM or metric == "learning_rate":
         marker = "o" if one.held_out or len(values) < 3 else None

@@ -62,10 +62,16 @@ def test_the_legend_tells_the_last_and_the_best_value():
             loss=lambda s: s / 10,
             held_out__loss=lambda s: abs(s - 20) + 1,
             held_out__accuracy=lambda s: -abs(s - 20),
+            held_out__top_5=lambda s: s / 100,
         )
     )
     found = texts(_draw(panels, "", {}, log_steps=False))
-    assert found == {"train  3", "held out  11  (best 1 at 20)", "held out  -10  (best 0 at 20)"}
+    assert found == {
+        "train  3",
+        "held out  11  (best 1 at 20)",
+        "held out  -10  (best 0 at 20)",
+        "held out  0.3  (best 0.3 at 30)",
+    }
 
 
 def test_values_that_are_not_finite_are_marked():
