@@ -52,7 +52,7 @@ class Grid:
 
     def level_at(self, ratio: float) -> Level:
         """The level where sigma / alpha is `ratio`."""
-        alpha, sigma = _levels_at_ratio(self.schedule, np.asarray(ratio))
+        alpha, sigma = self.schedule.levels_at(np.asarray(ratio))
         return Level(float(self.schedule.time_of(np.asarray(ratio))), float(alpha), float(sigma))
 
     def after(self, strength: float) -> "Grid":
@@ -69,6 +69,16 @@ class Grid:
     def reversed(self) -> "Grid":
         """From clean to noise, for inversion: each step backwards."""
         return replace(self, starts=self.ends[::-1], ends=self.starts[::-1])
+
+
+def forward_scale(start: Level, end: Level) -> float:
+    """By what the forward process multiplies a sample of `end`, the cleaner one, on its way to `start`."""
+    return start.alpha / end.alpha
+
+
+def forward_variance(start: Level, end: Level) -> float:
+    """Of the noise that it adds on that way."""
+    return max(start.sigma**2 - (forward_scale(start, end) * end.sigma) ** 2, 0.0)
 
 
 def spaced_timesteps(
@@ -140,7 +150,7 @@ def ratio_grid(
     """
     times = schedule.time_of(ratios)
     times = np.rint(times) if whole else times
-    levels = tuple(Level(*map(float, row)) for row in zip(times, *_levels_at_ratio(schedule, ratios), strict=True))
+    levels = tuple(Level(*map(float, row)) for row in zip(times, *schedule.levels_at(ratios), strict=True))
     levels = (*levels, Level(0.0, 1.0, 0.0)) if end == "clean" else levels
     return Grid(schedule, levels[:-1], levels[1:])
 
@@ -159,18 +169,9 @@ def karras_ratios(steps: int, lowest: float, highest: float, rho: float = 7.0) -
 
 def exponential_ratios(steps: int, lowest: float, highest: float) -> Float[np.ndarray, "steps"]:
     """Evenly in the logarithm."""
-    return np.exp(np.linspace(np.log(highest), np.log(lowest), steps))
+    return np.geomspace(highest, lowest, steps)
 
 
 def _level(schedule: Schedule, time: float) -> Level:
     alpha, sigma = schedule.levels(np.asarray(time, np.float64))
     return Level(float(time), float(alpha), float(sigma))
-
-
-def _levels_at_ratio(schedule: Schedule, ratios: Float[np.ndarray, "..."]):
-    """Exactly at these ratios, which the nearest times of a discrete schedule are not."""
-    alpha, sigma = schedule.levels(schedule.time_of(ratios))
-    length = np.hypot(alpha, sigma) if isinstance(schedule, DiscreteSchedule) else None
-    if length is None:
-        return alpha, sigma
-    return length / np.hypot(1, ratios), length * ratios / np.hypot(1, ratios)

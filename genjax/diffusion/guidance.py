@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genjax.diffusion.predictions import Prediction
+from genjax.diffusion.predictions import Prediction, over
 
 
 def classifier_free(
@@ -29,11 +29,11 @@ def classifier_free(
         rescale: how far the result's deviation is brought back to that of the conditional output, in [0, 1] (Lin et al., 2023,
             equations 15 and 16).
     """
-    guided = unconditional + _over(scale, unconditional) * (conditional - unconditional)
+    guided = unconditional + over(scale, unconditional) * (conditional - unconditional)
     axes = tuple(range(1, guided.ndim))
     deviation = jnp.std(guided, axis=axes, keepdims=True)
     ratio = jnp.std(conditional, axis=axes, keepdims=True) / jnp.where(deviation > 0, deviation, 1)
-    return guided * (1 + _over(rescale, guided) * (ratio - 1))
+    return guided * (1 + over(rescale, guided) * (ratio - 1))
 
 
 def within(scale: Float[Array, "*batch"], ratio: Float[Array, ""], lowest: float, highest: float) -> Float[Array, "*batch"]:
@@ -54,8 +54,3 @@ def by_classifier(
     gradient = jax.grad(lambda x: log_probability(x).sum())(x)
     step = scale * sigma * gradient
     return prediction._replace(noise=prediction.noise - step, clean=prediction.clean + step * sigma / alpha)
-
-
-def _over(value, x):
-    value = jnp.asarray(value)
-    return value.reshape(value.shape + (1,) * (x.ndim - value.ndim)) if value.ndim else value

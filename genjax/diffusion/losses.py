@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from genjax.diffusion.predictions import Kind, edm_output_scales
+from genjax.diffusion.predictions import Kind, edm_output_scales, over
 from genjax.diffusion.schedules import DiscreteSchedule
 from genjax.errors import ConfigError
 
@@ -121,13 +121,14 @@ def discretized_log_likelihood(
     half = 1 / (levels - 1)
     scale = jnp.exp(-log_std)
     above, below = scale * (x - mean + half), scale * (x - mean - half)
-    log_below, log_above = jax.scipy.stats.norm.logcdf(above), jax.scipy.stats.norm.logcdf(-below)
+    logcdf = jax.scipy.stats.norm.logcdf
+    lowest, highest = logcdf(above), logcdf(-below)
     # Where both ends lie on one side, the difference is taken of the smaller tails, which float32 keeps apart.
     right = below > 0
-    high = jnp.where(right, jax.scipy.stats.norm.logcdf(-below), jax.scipy.stats.norm.logcdf(above))
-    low = jnp.where(right, jax.scipy.stats.norm.logcdf(-above), jax.scipy.stats.norm.logcdf(below))
+    high = jnp.where(right, highest, lowest)
+    low = jnp.where(right, logcdf(-above), logcdf(below))
     inside = high + jnp.log(-jnp.expm1(jnp.minimum(low - high, -1e-7)))
-    return jnp.where(x < -1 + half, log_below, jnp.where(x > 1 - half, log_above, inside))
+    return jnp.where(x < -1 + half, lowest, jnp.where(x > 1 - half, highest, inside))
 
 
 def variational_bound(
@@ -147,8 +148,7 @@ def variational_bound(
         log_variance: of the network's step (`log_variance_bounds` says between what).
         start, end: (alpha, sigma) that the step goes from and to; where the end has no noise, it is the last step.
     """
-    over = lambda level: level.reshape(level.shape + (1,) * (x.ndim - 1))  # noqa: E731
-    (alpha, sigma), (alpha_end, sigma_end) = (tuple(map(over, level)) for level in (start, end))
+    (alpha, sigma), (alpha_end, sigma_end) = (tuple(over(part, x) for part in level) for level in (start, end))
     scale = alpha / alpha_end
     forward = sigma**2 - (scale * sigma_end) ** 2
     weights = scale * sigma_end**2 / sigma**2, alpha_end * forward / sigma**2

@@ -50,7 +50,7 @@ def predict(
         alpha, sigma: of x; a number, or one for each of the batch.
         sigma_data: of "edm": the data's standard deviation.
     """
-    alpha, sigma = (_over(level, x) for level in (alpha, sigma))
+    alpha, sigma = (over(level, x) for level in (alpha, sigma))
     if kind == "epsilon":
         return Prediction((x - sigma * output) / alpha, output)
     if kind == "score":
@@ -80,7 +80,7 @@ def target(
     sigma_data: float = 0.5,
 ) -> Float[Array, "batch *shape"]:
     """What a network of that kind should say at alpha clean + sigma noise."""
-    alpha, sigma = (_over(level, clean) for level in (alpha, sigma))
+    alpha, sigma = (over(level, clean) for level in (alpha, sigma))
     if kind == "epsilon":
         return noise
     if kind == "sample":
@@ -104,7 +104,7 @@ def noise_of(
     sigma: Float[Array, "*levels"],
 ) -> Float[Array, "batch *shape"]:
     """The noise in x if the clean sample is that one; 0 where x has none."""
-    alpha, sigma = (_over(level, x) for level in (alpha, sigma))
+    alpha, sigma = (over(level, x) for level in (alpha, sigma))
     return jnp.where(sigma > 0, (x - alpha * clean) / jnp.where(sigma > 0, sigma, 1), 0)
 
 
@@ -118,7 +118,7 @@ def threshold(prediction: Prediction, quantile: float = 0.995, limit: float = 1.
     values lies, if that is over 1 and at most at `limit`, and divided by it."""
     clean = prediction.clean
     bound = jnp.quantile(jnp.abs(clean.reshape(len(clean), -1)), quantile, axis=1)
-    bound = _over(jnp.clip(bound, 1.0, limit), clean)
+    bound = over(jnp.clip(bound, 1.0, limit), clean)
     return prediction._replace(clean=jnp.clip(clean, -bound, bound) / bound)
 
 
@@ -133,7 +133,7 @@ def edm_input_scale(alpha, sigma, sigma_data: float = 0.5):
     return 1 / jnp.sqrt((alpha * sigma_data) ** 2 + sigma**2)
 
 
-def _over(level, x):
+def over(level, x):
     """A level for each of the batch, in the form that goes over x; a number as it is."""
     level = jnp.asarray(level)
     return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level

@@ -19,7 +19,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from genjax.diffusion.grids import Grid, Level
+from genjax.diffusion.grids import Grid, Level, forward_scale, forward_variance
 from genjax.diffusion.predictions import Prediction
 from genjax.errors import ConfigError
 
@@ -105,8 +105,9 @@ def assemble(evaluations: Sequence[Evaluation], grid: Grid, bucket: int = BUCKET
 
 def _way_back(end: Level, after: Level) -> tuple[float, float]:
     """What the forward process does from `end` to `after`, which has as much noise or more."""
-    scale = after.alpha / end.alpha if end is not after else 1.0
-    return scale, math.sqrt(max(after.sigma**2 - (scale * end.sigma) ** 2, 0.0)) if end is not after else 0.0
+    if end is after:
+        return 1.0, 0.0
+    return forward_scale(after, end), math.sqrt(forward_variance(after, end))
 
 
 def check_start(name: str, grid: Grid) -> None:

@@ -26,6 +26,10 @@ class Schedule(Protocol):
     def time_of(self, ratio: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """The time at which sigma / alpha is `ratio`; the nearest end where it never is."""
 
+    def levels_at(self, ratio: Float[np.ndarray, "..."]) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """(alpha, sigma) where sigma / alpha is `ratio`."""
+        return self.levels(self.time_of(ratio))
+
 
 def make_betas(name: BetaSchedule, steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Float[np.ndarray, "steps"]:
     """The variance that each of `steps` steps adds.
@@ -60,7 +64,7 @@ def zero_terminal_snr(betas: Float[np.ndarray, "steps"]) -> Float[np.ndarray, "s
 
 
 @dataclass(frozen=True, eq=False)
-class DiscreteSchedule:
+class DiscreteSchedule(Schedule):
     """The variance-preserving process of DDPM, at the timesteps 0 to T - 1; between them sigma / alpha is linear in time.
 
     Attributes:
@@ -85,7 +89,7 @@ class DiscreteSchedule:
             if jnp.issubdtype(time.dtype, jnp.integer):
                 return alpha[time], sigma[time]
             places = jnp.arange(self.steps)
-            return _preserving_traced(jnp.interp(time, places, jnp.asarray(np.minimum(self.ratios, 1e30), jnp.float32)))
+            return _preserving(jnp.interp(time, places, jnp.asarray(np.minimum(self.ratios, 1e30), jnp.float32)))
         time = np.asarray(time)
         if (time == np.rint(time)).all():
             return _preserving(self.ratios[np.clip(time, 0, self.steps - 1).astype(int)])
@@ -96,9 +100,13 @@ class DiscreteSchedule:
         with np.errstate(divide="ignore"):
             return np.interp(np.log(ratio), np.log(self.ratios), np.arange(self.steps))
 
+    def levels_at(self, ratio):
+        """Exactly there, which the levels of the interpolated time are not."""
+        return _preserving(ratio)
+
 
 @dataclass(frozen=True)
-class VariancePreserving:
+class VariancePreserving(Schedule):
     """The VP SDE of Song et al., 2021 (equation 32 and appendix C): beta rises linearly over time in [0, 1]."""
 
     beta_min: float = 0.1
@@ -116,7 +124,7 @@ class VariancePreserving:
 
 
 @dataclass(frozen=True)
-class VarianceExploding:
+class VarianceExploding(Schedule):
     """The VE SDE of Song et al., 2021 (equation 31): nothing is lost, and sigma grows geometrically over time in [0, 1]."""
 
     sigma_min: float = 0.01
@@ -132,22 +140,19 @@ class VarianceExploding:
 
 
 @dataclass(frozen=True)
-class EDM:
-    """Karras et al., 2022: nothing is lost, and the time is sigma itself. The network hears log(sigma) / 4 (see predictions)."""
-
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
+class EDM(Schedule):
+    """Karras et al., 2022: nothing is lost, and the time is sigma itself."""
 
     def levels(self, time):
         sigma = _library(time).asarray(time)
-        return sigma * 0 + 1.0, sigma
+        return _library(time).ones_like(sigma), sigma
 
     def time_of(self, ratio):
         return np.asarray(ratio, np.float64)
 
 
 @dataclass(frozen=True)
-class RectifiedFlow:
+class RectifiedFlow(Schedule):
     """A straight line from the clean sample to noise over time in [0, 1]: alpha = 1 - t, sigma = t (Liu et al., 2023; Lipman et
     al., 2023).
 
@@ -175,11 +180,8 @@ def _library(values):
     return jnp if isinstance(values, jax.Array) else np
 
 
-def _preserving(ratio: Float[np.ndarray, "..."]) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+def _preserving(ratio: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """alpha and sigma with alpha^2 + sigma^2 = 1."""
-    return 1 / np.hypot(1, ratio), np.where(np.isinf(ratio), 1.0, ratio / np.hypot(1, np.where(np.isinf(ratio), 1.0, ratio)))
-
-
-def _preserving_traced(ratio: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    angle = jnp.arctan(ratio)
-    return jnp.cos(angle), jnp.sin(angle)
+    xp = _library(ratio)
+    with np.errstate(divide="ignore"):
+        return 1 / xp.hypot(1.0, ratio), 1 / xp.hypot(1.0, 1 / ratio)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Real
 
 from genjax.errors import ConfigError
 from genjax.layers.attention import Implementation
-from genjax.layers.conv import Conv, average_pool, enlarge
+from genjax.layers.conv import TORCH_INIT, Conv, average_pool, enlarge
 from genjax.layers.linear import Projection
 from genjax.layers.multihead import MultiHeadAttention
 from genjax.layers.norm import GroupNorm
@@ -132,7 +132,7 @@ class ResidualBlock(nn.Module):
             x, y = change(x), change(y)
         y = conv("conv_1")(y)
         width = self.features * (1 + c.scale_shift)
-        said = Projection((width,), ("embed", "mlp"), kernel_init=_DENSE, dtype=dtype, name="time")(nn.silu(time))
+        said = Projection((width,), ("embed", "mlp"), kernel_init=TORCH_INIT, dtype=dtype, name="time")(nn.silu(time))
         said = said.reshape(len(x), *[1] * (x.ndim - 2), width)
         if c.scale_shift:
             scale, shift = jnp.split(said, 2, axis=-1)
@@ -165,8 +165,8 @@ class AttentionBlock(nn.Module):
             channels // heads,
             causal=False,
             implementation=c.attention,
-            kernel_init=_DENSE,
-            out_init=_DENSE,
+            kernel_init=TORCH_INIT,
+            out_init=TORCH_INIT,
             dtype=dtype,
             name="attention",
         )
@@ -241,7 +241,7 @@ class UNet(nn.Module):
 
     def _time(self, times, classes, dtype):
         c = self.config
-        dense = lambda name: Projection((c.time_features,), ("embed", "mlp"), kernel_init=_DENSE, dtype=dtype, name=name)  # noqa: E731
+        dense = lambda name: Projection((c.time_features,), ("embed", "mlp"), kernel_init=TORCH_INIT, dtype=dtype, name=name)  # noqa: E731
         time = time_frequencies(times, c.widths[0], c.frequency_shift, c.sine_first).astype(dtype)
         time = dense("time_2")(nn.silu(dense("time_1")(time)))
         if c.class_rows:
@@ -249,9 +249,6 @@ class UNet(nn.Module):
             table = self.param("classes", init, (c.class_rows, c.time_features), jnp.float32)
             time = time + table.astype(dtype)[classes]
         return time
-
-
-_DENSE = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def _check(c: UNetConfig, x: jax.Array, classes) -> None:

@@ -33,16 +33,14 @@ def dpm_solver(
     Raises:
         ConfigError: an order outside 1 to 3.
     """
-    check_order("dpm_solver", order, 3)
-    if expand == "noise":
-        check_start("dpm_solver of the noise", grid)
-    found = CLEAN if expand == "data" else NOISE
+    found = _expanded("dpm_solver", grid, order, expand)
     evaluations = []
     for number, start, end in grid.steps():
         now = reachable_order(number, len(grid), order, bool(end.sigma))
-        terms = _differences((found, KEPT1, KEPT2)[:now], [level.log_snr for level in _last(grid, number, now)], end.log_snr)
         x = end.alpha * CLEAN
         if end.sigma:
+            known = [level.log_snr for level in _last(grid, number, now)]
+            terms = _differences((found, KEPT1, KEPT2)[:now], known, end.log_snr)
             x = _expansion(expand, stochastic, start, end).combine(X, terms, form if now == 2 else "exact")
         evaluations.append(Evaluation(start, (x, found, KEPT1)))
     return assemble(evaluations, grid)
@@ -57,10 +55,7 @@ def dpm_solver_singlestep(
     Raises:
         ConfigError: an order outside 1 to 3.
     """
-    check_order("dpm_solver_singlestep", order, 3)
-    if expand == "noise":
-        check_start("dpm_solver_singlestep of the noise", grid)
-    found = CLEAN if expand == "data" else NOISE
+    found = _expanded("dpm_solver_singlestep", grid, order, expand)
     evaluations = []
     for (number, start, end), stage in zip(grid.steps(), _stages(len(grid), order, bool(grid.ends[-1].sigma)), strict=True):
         began = grid.starts[number - stage + 1]
@@ -84,10 +79,7 @@ def unipc(grid: Grid, order: int = 2, expand: Expanded = "data", form: Literal["
     Raises:
         ConfigError: an order outside 1 to 3.
     """
-    check_order("unipc", order, 3)
-    if expand == "noise":
-        check_start("unipc of the noise", grid)
-    found = CLEAN if expand == "data" else NOISE
+    found = _expanded("unipc", grid, order, expand)
     history = (KEPT2, KEPT3, KEPT4)
     evaluations, before = [], 0
     for number, start, end in grid.steps():
@@ -102,6 +94,15 @@ def unipc(grid: Grid, order: int = 2, expand: Expanded = "data", form: Literal["
         evaluations.append(Evaluation(start, (ahead, x, found, KEPT2, KEPT3)))
         before = now
     return assemble(evaluations, grid)
+
+
+def _expanded(name: str, grid: Grid, order: int, expand: Expanded) -> Weights:
+    """What is expanded, once order and grid were found to allow it."""
+    check_order(name, order, 3)
+    if expand == "data":
+        return CLEAN
+    check_start(f"{name} of the noise", grid)
+    return NOISE
 
 
 class _Expansion(NamedTuple):

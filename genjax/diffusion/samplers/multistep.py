@@ -1,6 +1,8 @@
 """Samplers that ask the network once a step and remember what it said."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -20,16 +22,8 @@ def lms(grid: Grid, order: int = 4) -> Program:
     """
     check_order("lms", order, 4)
     check_start("lms", grid)
-    evaluations = []
-    for number, start, end in grid.steps():
-        slopes = (NOISE, *KEPT)[: min(number + 1, order)]
-        nodes = [grid.starts[number - k].ratio for k in range(len(slopes))]
-        x = X / start.alpha
-        for k, slope in enumerate(slopes):
-            integral = lagrange(nodes, k).integ()
-            x = x + (integral(end.ratio) - integral(start.ratio)) * slope
-        evaluations.append(Evaluation(start, (end.alpha * x, NOISE, KEPT1, KEPT2)))
-    return assemble(evaluations, grid)
+    orders = [min(number + 1, order) for number in range(len(grid))]
+    return _adams(grid, orders, lambda ratio: ratio, lambda polynomial: polynomial.integ())
 
 
 def deis(grid: Grid, order: int = 2) -> Program:
@@ -40,16 +34,8 @@ def deis(grid: Grid, order: int = 2) -> Program:
     """
     check_order("deis", order, 3)
     check_start("deis", grid)
-    evaluations = []
-    for number, start, end in grid.steps():
-        slopes = (NOISE, *KEPT)[: reachable_order(number, len(grid), order, bool(end.sigma))]
-        nodes = [math.log(grid.starts[number - k].ratio) for k in range(len(slopes))]
-        x = X / start.alpha
-        for k, slope in enumerate(slopes):
-            polynomial = lagrange(nodes, k)
-            x = x + (_integral_over_exp(polynomial, end.ratio) - _integral_over_exp(polynomial, start.ratio)) * slope
-        evaluations.append(Evaluation(start, (end.alpha * x, NOISE, KEPT1)))
-    return assemble(evaluations, grid)
+    orders = [reachable_order(number, len(grid), order, bool(end.sigma)) for number, _, end in grid.steps()]
+    return _adams(grid, orders, math.log, lambda polynomial: partial(_integral_over_exp, polynomial))
 
 
 def plms(grid: Grid) -> Program:
@@ -103,6 +89,26 @@ def lagrange(nodes: list[float], which: int) -> np.polynomial.Polynomial:
         if k != which:
             polynomial = polynomial * np.polynomial.Polynomial([-node, 1.0]) / (nodes[which] - node)
     return polynomial
+
+
+def _adams(
+    grid: Grid,
+    orders: list[int],
+    place: Callable[[float], float],
+    antiderivative: Callable[[np.polynomial.Polynomial], Callable[[float], float]],
+) -> Program:
+    """The last slopes, as many as `orders` says of each step, interpolated by a polynomial in `place` of sigma / alpha, whose
+    integral over sigma / alpha is the difference of its `antiderivative`."""
+    evaluations = []
+    for (number, start, end), order in zip(grid.steps(), orders, strict=True):
+        slopes = (NOISE, *KEPT)[:order]
+        nodes = [place(grid.starts[number - k].ratio) for k in range(order)]
+        x = X / start.alpha
+        for k, slope in enumerate(slopes):
+            integral = antiderivative(lagrange(nodes, k))
+            x = x + (integral(end.ratio) - integral(start.ratio)) * slope
+        evaluations.append(Evaluation(start, (end.alpha * x, NOISE, KEPT1, KEPT2)))
+    return assemble(evaluations, grid)
 
 
 def _adams_bashforth(slopes: tuple[Weights, ...]) -> Weights:

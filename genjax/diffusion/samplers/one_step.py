@@ -2,7 +2,7 @@
 
 import math
 
-from genjax.diffusion.grids import Grid, Level
+from genjax.diffusion.grids import Grid, Level, forward_scale, forward_variance
 from genjax.diffusion.programs import CLEAN, FRESH, NOISE, Evaluation, Program, Weights, X, assemble
 from genjax.errors import ConfigError
 
@@ -52,7 +52,7 @@ def ddpm(grid: Grid, variance: str = "small") -> Program:
     evaluations = []
     for _, start, end in grid.steps():
         small, large = posterior_variance(start, end), forward_variance(start, end)
-        mean = _forward_scale(start, end) * end.sigma**2 / start.sigma**2 * X + end.alpha * large / start.sigma**2 * CLEAN
+        mean = forward_scale(start, end) * end.sigma**2 / start.sigma**2 * X + end.alpha * large / start.sigma**2 * CLEAN
         if not small:
             evaluations.append(Evaluation(start, (mean,)))
         elif variance == "learned":
@@ -69,15 +69,6 @@ def ancestral_split(start: float, end: float, eta: float = 1.0) -> tuple[float, 
     return math.sqrt(max(end**2 - up**2, 0.0)), up
 
 
-def forward_variance(start: Level, end: Level) -> float:
-    """Of the noise that the forward process adds from `end`, the cleaner one, to `start`."""
-    return max(start.sigma**2 - _forward_scale(start, end) ** 2 * end.sigma**2, 0.0)
-
-
 def posterior_variance(start: Level, end: Level) -> float:
     """Of the sample at `end`, where that at `start` and the clean one are known."""
     return forward_variance(start, end) * end.sigma**2 / start.sigma**2
-
-
-def _forward_scale(start: Level, end: Level) -> float:
-    return start.alpha / end.alpha

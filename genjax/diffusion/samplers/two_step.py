@@ -23,14 +23,7 @@ def heun(grid: Grid) -> Program:
     """Heun's method for the probability-flow ODE in sigma / alpha (Karras et al., 2022, algorithm 1); Euler where a step ends
     clean. The slope in sigma / alpha is the predicted noise."""
     check_start("heun", grid)
-    evaluations = []
-    for _, start, end in grid.steps():
-        origin = X / start.alpha
-        far = end.ratio - start.ratio
-        evaluations.append(Evaluation(start, (end.alpha * (origin + far * NOISE), origin, NOISE)))
-        if end.sigma:
-            evaluations.append(Evaluation(end, (end.alpha * (KEPT1 + far / 2 * (KEPT2 + NOISE)),)))
-    return assemble(evaluations, grid)
+    return edm(grid)
 
 
 def flow_heun(grid: Grid) -> Program:
@@ -62,7 +55,7 @@ def kdpm2(grid: Grid, ancestral: bool = False) -> Program:
 
 
 def edm(grid: Grid, churn: float = 0.0, churn_min: float = 0.0, churn_max: float = math.inf, noise_scale: float = 1.0) -> Program:
-    """Heun's method with noise added before each step (Karras et al., 2022, algorithm 2); with churn 0, `heun`.
+    """Heun's method with noise added before each step (Karras et al., 2022, algorithm 2).
 
     The grid's first level is raised by the first churn: start from noise of the program's first sigma.
 
