@@ -44,6 +44,14 @@ def norm(theirs: str, ours: str, layers: int = 0) -> list[Row]:
     ]
 
 
+def convolution(theirs: str, ours: str) -> list[Row]:
+    """A torch Conv2d (features, channels, height, width), our kernel (height, width, channels, features), and their biases."""
+    return [
+        Row(f"{theirs}.weight", (f"{ours}/kernel",), Transpose((2, 3, 1, 0))),
+        Row(f"{theirs}.bias", (f"{ours}/bias",)),
+    ]
+
+
 def shapes_of(module: nn.Module, *inputs: jax.ShapeDtypeStruct) -> dict[str, tuple[int, ...]]:
     """Path -> shape of every parameter, from the model itself; nothing is computed."""
     variables = jax.eval_shape(module.init, jax.random.key(0), *inputs)

@@ -11,9 +11,8 @@ import jax
 
 from genjax.interop.family import Family
 from genjax.interop.names import Row, Table
-from genjax.interop.rows import differences, from_heads, linear, norm, shapes_of, to_heads
+from genjax.interop.rows import convolution, differences, from_heads, linear, norm, shapes_of, to_heads
 from genjax.interop.settings import Settings, misfits, zero_if
-from genjax.interop.transforms import Transpose
 from genjax.models.unet import UNet, UNetConfig
 
 _DOWN = {"DownBlock2D": (False, "conv"), "AttnDownBlock2D": (True, ""), "ResnetDownsampleBlock2D": (False, "block")}
@@ -117,11 +116,11 @@ def unexpressible(config: UNetConfig) -> list[str]:
 
 def table(config: UNetConfig) -> Table:
     rows = [
-        *_conv("conv_in", "conv_in"),
+        *convolution("conv_in", "conv_in"),
         *linear("time_embedding.linear_1", "time_1"),
         *linear("time_embedding.linear_2", "time_2"),
         *norm("conv_norm_out", "norm_out"),
-        *_conv("conv_out", "conv_out"),
+        *convolution("conv_out", "conv_out"),
     ]
     if config.class_rows:
         rows.append(Row("class_embedding.weight", ("classes",)))
@@ -132,10 +131,10 @@ def table(config: UNetConfig) -> Table:
     def residual(theirs: str, ours: str, before: int, after: int) -> None:
         for number in (1, 2):
             rows.extend(norm(f"{theirs}.norm{number}", f"{ours}/norm_{number}"))
-            rows.extend(_conv(f"{theirs}.conv{number}", f"{ours}/conv_{number}"))
+            rows.extend(convolution(f"{theirs}.conv{number}", f"{ours}/conv_{number}"))
         rows.extend(linear(f"{theirs}.time_emb_proj", f"{ours}/time"))
         if before != after:
-            rows.extend(_conv(f"{theirs}.conv_shortcut", f"{ours}/shortcut"))
+            rows.extend(convolution(f"{theirs}.conv_shortcut", f"{ours}/shortcut"))
 
     def attention(theirs: str, ours: str, channels: int) -> None:
         heads = (channels // config.head_width, config.head_width) if config.head_width else (1, channels)
@@ -148,7 +147,7 @@ def table(config: UNetConfig) -> Table:
         if config.resample == "block":
             residual(theirs, ours, channels, channels)
         else:
-            rows.extend(_conv(f"{theirs}.conv", ours))
+            rows.extend(convolution(f"{theirs}.conv", ours))
 
     for level, after in enumerate(config.widths):
         for number in range(config.blocks):
@@ -184,10 +183,6 @@ def shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
 
 def disagreements(found: UNetConfig, wanted: UNetConfig) -> list[str]:
     return differences(found, wanted, _MEANING)
-
-
-def _conv(theirs: str, ours: str) -> list[Row]:
-    return [Row(f"{theirs}.weight", (f"{ours}/kernel",), Transpose((2, 3, 1, 0))), Row(f"{theirs}.bias", (f"{ours}/bias",))]
 
 
 def _blocks(s: Settings, key: str, known: Mapping[str, tuple[bool, str]], default: tuple[str, ...]) -> list[tuple[bool, str]]:

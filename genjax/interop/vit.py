@@ -11,9 +11,9 @@ import jax
 
 from genjax.interop.family import Family
 from genjax.interop.names import Row, Table
-from genjax.interop.rows import differences, from_heads, linear, norm, shapes_of, to_heads
+from genjax.interop.rows import convolution, differences, from_heads, linear, norm, shapes_of, to_heads
 from genjax.interop.settings import ACTIVATIONS, Settings, misfits, their_activation, zero_if
-from genjax.interop.transforms import Merge, Transpose
+from genjax.interop.transforms import Merge
 from genjax.models.vit import ViT, ViTConfig
 
 EXPRESSIBLE = {"activation": tuple(dict.fromkeys(ACTIVATIONS.values()))}
@@ -106,8 +106,7 @@ def table(config: ViTConfig) -> Table:
     rows = [
         Row(f"{embeddings}.cls_token", ("class_token",), Merge(0, (1, 1, width))),
         Row(f"{embeddings}.position_embeddings", ("position_embed",), Merge(0, (1, positions))),
-        Row(f"{patch}.weight", (f"{conv}/kernel",), Transpose((2, 3, 1, 0))),
-        Row(f"{patch}.bias", (f"{conv}/bias",)),
+        *convolution(patch, conv),
     ]
     for part in ("query", "key", "value"):
         rows += to_heads(f"{block}.attention.attention.{part}", f"{ours}/attention/{part}", heads, layers)

@@ -11,12 +11,24 @@ import pytest
 import torch
 
 from genjax.diffusion import grids, samplers
-from genjax.diffusion.predictions import Prediction, predict
+from genjax.diffusion.predictions import Prediction
 from genjax.diffusion.programs import run
 from genjax.diffusion.schedules import EDM, DiscreteSchedule, RectifiedFlow, make_betas, shift_time, zero_terminal_snr
 from genjax.errors import ConfigError
 from tests.diffusion.mixtures import Mixture
-from tests.diffusion.trajectories import BETAS, KINDS, SCHEDULE, SHAPE, STEPS, TOLERANCE, compare, network, spaced, trajectory
+from tests.diffusion.trajectories import (
+    BETAS,
+    KINDS,
+    SCHEDULE,
+    SHAPE,
+    STEPS,
+    TOLERANCE,
+    compare,
+    denoiser,
+    network,
+    spaced,
+    trajectory,
+)
 
 ENDS = float(SCHEDULE.ratios[0]), float(SCHEDULE.ratios[-1])
 
@@ -177,7 +189,7 @@ def test_learned_variances_of_ddpm(monkeypatch):
         x = scheduler.step(torch.cat([output, torch.sin(x)], dim=1), time, x).prev_sample
 
     def denoise(x, time, alpha, sigma):
-        found = predict("epsilon", network("epsilon", x, time, jnp), x, alpha, sigma)
+        found = denoiser("epsilon")(x, time, alpha, sigma)
         return found._replace(variance=(jnp.sin(x) + 1) / 2)
 
     keys = jax.random.split(jax.random.key(0), 2)
@@ -208,7 +220,7 @@ def test_one_compilation_for_all(monkeypatch):
 
     def denoise(x, time, alpha, sigma):
         traced.append(1)
-        return predict("epsilon", network("epsilon", x, time, jnp), x, alpha, sigma)
+        return denoiser("epsilon")(x, time, alpha, sigma)
 
     sample = jax.jit(lambda x, program, keys: run(denoise, x, program, keys)[0])
     keys = jax.random.split(jax.random.key(0), 2)
@@ -223,25 +235,18 @@ def test_one_compilation_for_all(monkeypatch):
 
 def test_a_sample_is_its_own(monkeypatch):
     """What it becomes depends on its key, not on its neighbours."""
-
-    def denoise(x, time, alpha, sigma):
-        return predict("epsilon", network("epsilon", x, time, jnp), x, alpha, sigma)
-
     keys = jax.random.split(jax.random.key(3), 4)
     x = np.random.default_rng(0).standard_normal((4, 3, 2)).astype(np.float32)
     program = samplers.euler_ancestral(spaced("trailing"))
-    together, _ = run(denoise, x, program, keys)
-    alone, _ = run(denoise, x[2:3], program, keys[2:3])
+    together, _ = run(denoiser("epsilon"), x, program, keys)
+    alone, _ = run(denoiser("epsilon"), x[2:3], program, keys[2:3])
     np.testing.assert_allclose(together[2:3], alone, rtol=1e-6, atol=1e-6)
 
 
 def test_frames_show_the_way():
-    def denoise(x, time, alpha, sigma):
-        return predict("epsilon", network("epsilon", x, time, jnp), x, alpha, sigma)
-
     keys, x = jax.random.split(jax.random.key(3), 1), np.ones((1, 3), np.float32)
     program = samplers.ddim(spaced("trailing"))
-    end, film = run(denoise, x, program, keys, frames=4)
+    end, film = run(denoiser("epsilon"), x, program, keys, frames=4)
     assert film.shape == (4, 1, 3)
     np.testing.assert_allclose(film[-1], end, atol=1e-6)  # the last step goes to what was predicted
     assert np.abs(np.diff(film, axis=0)).max(axis=(1, 2)).min() > 1e-3

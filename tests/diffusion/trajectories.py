@@ -27,14 +27,17 @@ def network(kind, x, time, library):
     return wave + x * time / 1000 if kind == "epsilon" else wave
 
 
-@partial(jax.jit, static_argnums=0)
-def run_to(kind, program, start, noise, evaluations):
-    keys = jax.random.split(jax.random.key(0), len(start))
-
+def denoiser(kind):
     def denoise(x, time, alpha, sigma):
         return predict(kind, network(kind, x, time, jnp), x, alpha, sigma)
 
-    return run(denoise, start, program.replace(evaluations=evaluations), keys, fresh=lambda row: noise[row])[0]
+    return denoise
+
+
+@partial(jax.jit, static_argnums=0)
+def run_to(kind, program, start, noise, evaluations):
+    keys = jax.random.split(jax.random.key(0), len(start))
+    return run(denoiser(kind), start, program.replace(evaluations=evaluations), keys, fresh=lambda row: noise[row])[0]
 
 
 def trajectory(program, kind, noise, start):
