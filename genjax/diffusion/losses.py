@@ -16,14 +16,19 @@ Weighting = Literal["simple", "epsilon", "sample", "v", "min_snr", "soft_min_snr
 WEIGHTINGS: tuple[Weighting, ...] = ("simple", "epsilon", "sample", "v", "min_snr", "soft_min_snr", "edm")
 
 
-def draw_log_normal(key: Key[Array, ""], count: int, mean: float = -1.2, std: float = 1.2) -> Float[Array, "count"]:
-    """sigma whose logarithm is Gaussian (Karras et al., 2022, table 1, "noise distribution")."""
-    return jnp.exp(mean + std * jax.random.normal(key, (count,)))
+def log_normal(share: Float[Array, "batch"], mean: float = -1.2, std: float = 1.2) -> Float[Array, "batch"]:
+    """sigma whose logarithm is Gaussian, where `share` in [0, 1) is even (Karras et al., 2022, table 1, "noise distribution")."""
+    return jnp.exp(_gaussian(share, mean, std))
 
 
-def draw_logit_normal(key: Key[Array, ""], count: int, mean: float = 0.0, std: float = 1.0) -> Float[Array, "count"]:
+def logit_normal(share: Float[Array, "batch"], mean: float = 0.0, std: float = 1.0) -> Float[Array, "batch"]:
     """Times in (0, 1) whose logit is Gaussian (Esser et al., 2024, equation 19): more in the middle, where flow is hard."""
-    return jax.nn.sigmoid(mean + std * jax.random.normal(key, (count,)))
+    return jax.nn.sigmoid(_gaussian(share, mean, std))
+
+
+def _gaussian(share, mean: float, std: float):
+    edge = 1e-6  # of an even share in float32, whose Gaussian would be infinite at 0
+    return mean + std * jax.scipy.special.ndtri(jnp.clip(share, edge, 1 - edge))
 
 
 def draw_even(key: Key[Array, ""], count: int) -> Float[Array, "count"]:

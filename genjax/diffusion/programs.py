@@ -32,7 +32,7 @@ BUCKET = 16
 
 Weights = Float[np.ndarray, "9"]
 # The network's prediction of x, which has the noise of a time: (x, time, alpha, sigma), the last three numbers.
-Denoiser = Callable[[Float[Array, "batch *shape"], Float[Array, ""], Float[Array, ""], Float[Array, ""]], Prediction]
+Denoiser = Callable[..., Prediction]
 # Changes a sample of a level: (x, alpha, sigma, a function that draws noise).
 Projection = Callable[[Float[Array, "batch *shape"], Float[Array, ""], Float[Array, ""], Callable[[], Array]], Array]
 
@@ -137,6 +137,7 @@ def run(
     fresh: Callable[[Int[Array, ""]], Float[Array, "batch *shape"]] | None = None,
     project: Projection | None = None,
     frames: int = 0,
+    remember: bool = False,
 ) -> tuple[Float[Array, "batch *shape"], Float[Array, "frames batch *shape"]]:
     """The sample at the program's end, and pictures of the way to it.
 
@@ -146,6 +147,8 @@ def run(
         fresh: noise for an evaluation of that number, in place of what is drawn from the keys.
         project: changes the sample after each evaluation (see `editing`).
         frames: how many of the predicted clean samples are given back, evenly over the way.
+        remember: `denoise` takes a fifth argument, the clean sample that it predicted before (zeros at first), for networks with
+            self-conditioning (Chen et al., 2023).
     """
     kept = jnp.zeros((REGISTERS - 1, *x.shape), jnp.float32)
     nothing = lambda number: jnp.zeros(x.shape, jnp.float32)  # noqa: E731
@@ -157,8 +160,8 @@ def run(
     shown = (jnp.arange(1, frames + 1) * program.evaluations - 1) // max(frames, 1)
 
     def step(row, state):
-        x, kept, film = state
-        found = denoise(x, program.times[row], *program.starts[row])
+        x, kept, film, last = state
+        found = denoise(x, program.times[row], *program.starts[row], *last)
         matrix = program.matrices[row]
         # Numbers of draws: 0 is the starting noise, then an evaluation has 1 + 3 row and the two after it.
         noise = lax.cond(jnp.any(matrix[:, -1] != 0), fresh or (lambda row: draw(1 + 3 * row)), nothing, row)
@@ -176,8 +179,9 @@ def run(
         x = scale * x + added * lax.cond(added != 0, draw, nothing, 3 + 3 * row)
         if frames:
             film = jnp.where((shown == row).reshape((-1,) + (1,) * x.ndim), found.clean, film)
-        return x, registers[1:], film
+        return x, registers[1:], film, (found.clean.astype(jnp.float32),) if remember else ()
 
     film = jnp.zeros((frames, *x.shape), jnp.float32)
-    x, _, film = lax.fori_loop(0, program.evaluations, step, (x.astype(jnp.float32), kept, film))
+    last = (jnp.zeros(x.shape, jnp.float32),) if remember else ()
+    x, _, film, _ = lax.fori_loop(0, program.evaluations, step, (x.astype(jnp.float32), kept, film, last))
     return x, film

@@ -27,6 +27,7 @@ TASKS = {
     "visual_language": "genjax.tasks.visual_language",
     "classification": "genjax.tasks.classification",
     "contrastive": "genjax.tasks.contrastive",
+    "diffusion": "genjax.tasks.diffusion",
 }
 
 

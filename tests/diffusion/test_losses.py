@@ -47,9 +47,10 @@ def test_simple_and_unknown_weights():
 
 def test_levels_are_drawn_as_said():
     key, count = jax.random.key(0), 40_000
-    logs = np.log(losses.draw_log_normal(key, count))
+    shares = jax.random.uniform(key, (count,))
+    logs = np.log(losses.log_normal(shares))
     assert abs(logs.mean() + 1.2) < 0.03 and abs(logs.std() - 1.2) < 0.03
-    times = np.asarray(losses.draw_logit_normal(key, count, 0.5, 0.8))
+    times = np.asarray(losses.logit_normal(shares, 0.5, 0.8))
     assert abs(stats.logistic.ppf(times).mean() - 0.5) < 0.02 and 0 < times.min() and times.max() < 1
     even = np.asarray(losses.draw_even(key, 64))
     assert sorted((even * 64).astype(int)) == list(range(64)) and (np.diff(even) < 0).any()

@@ -1,0 +1,266 @@
+"""Diffusion models: a denoiser trained at all levels of noise, sampled by any sampler, unconditional, by classes, or from small
+images (super-resolution)."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from genjax.config import structure
+from genjax.diffusion import editing, guidance, predictions, programs
+from genjax.diffusion.predictions import Prediction, over
+from genjax.diffusion.process import Process, ProcessConfig
+from genjax.errors import CheckpointError, ConfigError
+from genjax.interop import huggingface
+from genjax.models.unet import UNet, UNetConfig
+from genjax.tasks.base import BaseTask
+from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.diffusion_media import Medium, medium_of
+from genjax.tasks.diffusion_requests import DiffusionRequest, SamplingConfig, check_defaults, prepare, present
+from genjax.tasks.labels import Labels
+
+QUARTERS = 4  # of the levels of noise, by each of which held-out losses are told
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The section `config.task`."""
+
+    model: Mapping[str, Any]  # fields of UNetConfig; channels and classes are the data's
+    name: str = "diffusion"
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    conditional: bool = True  # whether the network is told the labels of the data, where there are some
+    label_dropout: float = 0.1  # the share of rows that are told no label (for guidance; Ho and Salimans, 2022)
+    # Super-resolution: the network is told the image at a size so many times smaller (Saharia et al., 2021); 0: it is not.
+    low_resolution: int = 0
+    self_conditioning: float = 0.5  # the share of batches that are told a first prediction, where model.self_conditioning
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)  # what a request that says nothing gets
+    # Requests of `train.sample_every`, as objects with fields of DiffusionRequest; (): a grid of what the labels have.
+    requests: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self):
+        for name in ("label_dropout", "self_conditioning"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
+        if self.low_resolution < 0 or self.low_resolution == 1:
+            raise ConfigError(f"config.task.low_resolution is {self.low_resolution}; it must be 0 (none), or 2 or more.")
+
+
+@dataclass(frozen=True)
+class Diffusion(BaseTask):
+    """A denoiser behind the contract. FLOPs are those of the network's multiplications (`models.unet.flops_per_sample`), three
+    times for forward and backward; a first prediction for self-conditioning is not counted."""
+
+    model_config: UNetConfig
+    process: Process
+    medium: Medium
+    labels: Labels
+    config: DiffusionConfig
+    info: Any
+
+    request_type = DiffusionRequest
+
+    @functools.cached_property
+    def model(self) -> UNet:
+        return UNet(self.model_config)
+
+    @property
+    def batch_spec(self):
+        rows = self.info.batch_size
+        numbers = jax.ShapeDtypeStruct((rows,), jnp.int32)
+        spec = {self.medium.column: jax.ShapeDtypeStruct((rows, *self.medium.shape), self.medium.dtype), "mask": numbers}
+        if self.info.attributes:
+            shape = (rows, len(self.info.attributes)) if len(self.info.attributes) > 1 else (rows,)
+            spec["label"] = jax.ShapeDtypeStruct(shape, jnp.int32)
+        return spec
+
+    @property
+    def turns(self):
+        return (Turn("diffusion", ("unet/params/*",), self.loss),)
+
+    def init(self, key):
+        c = self.model_config
+        x = jnp.zeros((1, *self.medium.shape[:-1], c.in_channels))
+        classes = jnp.zeros((1, len(self.labels.attributes)), jnp.int32) if self.labels else None
+        return {"unet": self.model.init(key, x, jnp.ones(1), classes)}
+
+    # Training.
+
+    def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
+        """The mean weighed error over the batch (`Process.losses`)."""
+        level_key, label_key, dropout_key, rest = jax.random.split(key, 4)
+        weights = batch["mask"].astype(jnp.float32)
+        classes = None
+        if self.labels:
+            classes = self.labels.classes(batch["label"])
+            dropped = jax.random.bernoulli(label_key, self.config.label_dropout, (len(classes), 1))
+            classes = jnp.where(dropped, self.labels.none, classes)
+        shares = self.process.draw_shares(level_key, len(weights))
+        losses = self._losses(variables, batch, rest, shares, classes, dropout_key)
+        weight = jnp.sum(weights)
+        return jnp.sum(losses * weights) / jnp.maximum(weight, 1.0), Aux(weight)
+
+    def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
+        """The loss with labels, at levels that cover all evenly; and that of each quarter of the levels, the cleanest first."""
+        weights = batch["mask"].astype(jnp.float32)
+        shares = (jax.random.uniform(key) + jnp.arange(len(weights)) * 0.6180339887498949) % 1.0  # the golden ratio spreads them
+        classes = self.labels.classes(batch["label"]) if self.labels else None
+        losses = self._losses(variables, batch, jax.random.fold_in(key, 1), shares, classes)
+        sums = {"loss": (jnp.sum(losses * weights), jnp.sum(weights))}
+        for quarter in range(QUARTERS):
+            chosen = weights * (jnp.floor(shares * QUARTERS) == quarter)
+            sums[f"loss_of_quarter_{quarter + 1}"] = (jnp.sum(losses * chosen), jnp.sum(chosen))
+        return sums
+
+    def _losses(self, variables, batch, key, shares, classes, dropout_key=None) -> Float[Array, "batch"]:
+        noise_key, again_key = jax.random.split(key)
+        clean = self.medium.to_model(batch[self.medium.column])
+        at = self.process.noisy(noise_key, clean, shares)
+        low = self.medium.enlarged(self.medium.reduced(clean, self.config.low_resolution)) if self.config.low_resolution else None
+        x, times = self.process.network_input(at.x, at.time, at.alpha, at.sigma)
+        ask = functools.partial(self._network, variables, x, times, classes, low, dropout_key=dropout_key)
+        last = None
+        if self.model_config.self_conditioning:
+
+            def first() -> Float[Array, "batch *shape"]:
+                found = self.process.predict(ask(None), at.x, at.alpha, at.sigma).clean
+                return jax.lax.stop_gradient(found)
+
+            told = jax.random.bernoulli(again_key, self.config.self_conditioning)
+            last = jax.lax.cond(told, first, lambda: jnp.zeros_like(clean))
+        return self.process.losses(ask(last), at)
+
+    def _network(self, variables, x, times, classes, low, last=None, *, dropout_key=None) -> Float[Array, "batch *outputs"]:
+        if low is not None:
+            x = jnp.concatenate([x, low], axis=-1)
+        training = dropout_key is not None and self.model_config.dropout > 0
+        rngs = {"dropout": dropout_key} if training else None
+        return self.model.apply(variables["unet"], x, times, classes, last, training, rngs=rngs)
+
+    # Sampling.
+
+    def prepare(self, requests: Sequence[DiffusionRequest]) -> Sequence[Batch]:
+        return prepare(requests, self)
+
+    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+        program: programs.Program = batch["program"]
+        shape = (*batch["places"].shape, self.medium.shape[-1])
+        keys = _keys(key, batch["row"])
+        known = self.medium.to_model(batch["image"]) if "image" in batch else None
+        denoise = self._denoiser(variables, batch)
+        remember = self.model_config.self_conditioning
+        x = programs.starting_noise(program, keys, shape)
+        if "ends" in batch:
+            # One noise throughout, for samplers that draw on the way: what differs is where they start.
+            keys = _keys(key, batch["ends"][:, 0])
+            ends = [programs.starting_noise(program, _keys(key, batch["ends"][:, end]), shape) for end in (0, 1)]
+            x = editing.spherical(*ends, over(batch["share"], x))
+        if "inversion" in batch:
+            inversion = batch["inversion"]
+            x, _ = programs.run(denoise, inversion.starts[0, 0] * known, inversion, keys, remember=remember)
+        elif "blended" in batch:
+            x = x + program.starts[0, 0] * known
+        project = editing.keep_known(known, batch["known"]) if "known" in batch else None
+        frames = len(batch["frames"])
+        x, film = programs.run(denoise, x, program, keys, project=project, frames=frames, remember=remember)
+        result = {"row": batch["row"], "value": self.medium.from_model(x)}
+        return result | ({"film": self.medium.from_model(film)} if frames else {})
+
+    def _denoiser(self, variables: Variables, batch: Batch) -> programs.Denoiser:
+        process, classes = self.process, batch.get("classes")
+        low = self.medium.enlarged(self.medium.to_model(batch["low"])) if "low" in batch else None
+
+        def ask(x, time, alpha, sigma, classes, low, last) -> Float[Array, "batch *outputs"]:
+            levels = [jnp.broadcast_to(level, len(x)) for level in (time, alpha, sigma)]
+            return self._network(variables, *process.network_input(x, *levels), classes, low, *last)
+
+        def denoise(x, time, alpha, sigma, *last) -> Prediction:
+            if "guidance" not in batch:
+                output = ask(x, time, alpha, sigma, classes, low, last)
+            else:
+                twice = lambda part: None if part is None else jnp.concatenate([part, part])  # noqa: E731
+                both = jnp.concatenate([classes, jnp.full_like(classes, self.labels.none)])
+                output = ask(twice(x), time, alpha, sigma, both, twice(low), [twice(part) for part in last])
+                told, untold = jnp.split(output, 2)
+                asked, channels = batch["guidance"], self.medium.shape[-1]
+                scale = guidance.within(asked["scale"], sigma / alpha, asked["from"], asked["until"])
+                guided = guidance.classifier_free(told[..., :channels], untold[..., :channels], scale, asked["rescale"])
+                output = jnp.concatenate([guided, told[..., channels:]], axis=-1)
+            found = process.predict(output, x, alpha, sigma)
+            if "quantile" in batch:
+                return predictions.threshold(found, batch["quantile"], jnp.inf)
+            return predictions.clip(found, batch["limit"])
+
+        return denoise
+
+    def present(self, requests: Sequence[DiffusionRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
+        return present(requests, arrays, self)
+
+    def example_requests(self) -> Sequence[DiffusionRequest]:
+        if self.config.requests:
+            return [structure(DiffusionRequest, dict(values), "config.task.requests") for values in self.config.requests]
+        if self.config.low_resolution:
+            return ()
+        columns = len(self.labels.attributes[0][1]) if len(self.labels.attributes) == 1 else 4
+        return [DiffusionRequest(num_samples=4 * min(columns, 16))]
+
+    # Figures, and weights of others.
+
+    @property
+    def units_per_step(self) -> tuple[str, int]:
+        return self.medium.units, self.info.batch_size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        told = f"told {', '.join(name for name, _ in self.labels.attributes)}" if self.labels else "unconditional"
+        c = self.process.config
+        return (f"data: {self.info}", f"process: {c.schedule}, the network predicts {c.prediction} and is {told}")
+
+    def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
+        kind, found = huggingface.read_config(folder)
+        if not isinstance(found, UNetConfig):
+            raise CheckpointError(f"{folder} holds a {kind}; this task starts from a UNet2DModel.")
+        place = None if shardings is None else shardings["unet"]["params"]
+        return {"unet": {"params": huggingface.load(folder, place, config=self.model_config)}}
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        """Writes a folder that diffusers' UNet2DModel reads."""
+        huggingface.save(folder, variables["unet"]["params"], self.model_config, **settings)
+
+
+def _keys(key: jax.Array, rows: Int[Array, "batch"]):
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+
+
+def build(section: Mapping[str, Any], info: Any) -> Diffusion:
+    """The task from `config.task` and what the data knows of itself."""
+    config = structure(DiffusionConfig, section, "config.task")
+    medium = medium_of(info)
+    labels = Labels(tuple(info.attributes) if config.conditional else (), config.label_dropout > 0)
+    if config.low_resolution:
+        medium.check_reduced(config.low_resolution)
+    channels = medium.shape[-1]
+    given = {
+        "dimensions": len(medium.shape) - 1,
+        "in_channels": channels * (1 + (config.low_resolution > 0)),
+        "out_channels": channels * (1 + config.process.learned_variance),
+        "num_classes": labels.count,
+        "null_class": bool(labels) and labels.has_none,
+    }
+    if fixed := sorted(set(given) & set(config.model)):
+        raise ConfigError(f"config.task.model sets {', '.join(fixed)}, which follow from the data and the rest of config.task.")
+    network = structure(UNetConfig, given | dict(config.model), "config.task.model")
+    if network.self_conditioning and config.low_resolution:
+        raise ConfigError("config.task.low_resolution and model.self_conditioning do not go together; leave one out.")
+    if any(size % network.factor for size in medium.shape[:-1]):
+        raise ConfigError(
+            f"config.task.model.widths has {len(network.widths)} levels, for which the sides of {medium.units} must be multiples "
+            f"of {network.factor}; they are {'x'.join(map(str, medium.shape[:-1]))}."
+        )
+    process = Process(config.process)
+    check_defaults(config.sampling, process)
+    return Diffusion(network, process, medium, labels, config, info)
