@@ -44,8 +44,9 @@ class ProcessConfig:
         sigma_min, sigma_max: of "ve" and "edm": the levels that sampling goes through, and those of "ve" in training.
         sigma_data: the standard deviation of the data, of "edm".
         prediction: what the network says (see `predictions`).
-        learned_variance: the network has twice the channels and also says the variance of a step of DDPM (Nichol and Dhariwal,
-            2021); trained by the hybrid loss, equation 16 there.
+        variance: of the noise of a step of DDPM: one of its two choices, "small" or "large" (Ho et al., 2020, section 3.2);
+            "learned": the network has twice the channels and says where between them (Nichol and Dhariwal, 2021), by the hybrid
+            loss, equation 16 there.
         weighting, gamma: what an error counts at each level (`losses.loss_weight`).
         drawn: how levels are drawn in training: evenly over time (over log(sigma) for "edm"), "log_normal" sigma ("edm"), or
             "logit_normal" times ("vp", "flow"); by `drawn_mean` and `drawn_std`.
@@ -54,6 +55,7 @@ class ProcessConfig:
         time_scale: by which times in [0, 1], or log(sigma) / 4, are multiplied before the network sees them.
         time_shift: of "flow" (`schedules.shift_time`), in training and in sampling.
         noise_offset: see `losses.draw_noise`.
+        steps_offset: added to the timesteps of the spacing "leading".
     """
 
     schedule: Literal["linear", "scaled_linear", "cosine", "sigmoid", "vp", "ve", "edm", "flow"] = "linear"
@@ -67,7 +69,7 @@ class ProcessConfig:
     sigma_max: float = 80.0
     sigma_data: float = 0.5
     prediction: Kind = "epsilon"
-    learned_variance: bool = False
+    variance: Literal["small", "large", "learned"] = "small"
     weighting: Weighting = "simple"
     gamma: float = 5.0
     drawn: Literal["evenly", "log_normal", "logit_normal"] = "evenly"
@@ -78,14 +80,15 @@ class ProcessConfig:
     time_scale: float = 1000.0
     time_shift: float = 1.0
     noise_offset: float = 0.0
+    steps_offset: int = 0
 
     def __post_init__(self):
         if self.learned_variance and not self.discrete:
             raise ConfigError(
-                f"process.learned_variance needs a schedule of betas ({', '.join(BETAS)}), but schedule is '{self.schedule}'."
+                f"process.variance 'learned' needs a schedule of betas ({', '.join(BETAS)}), but schedule is '{self.schedule}'."
             )
         if self.learned_variance and self.zero_terminal_snr:
-            raise ConfigError("process.learned_variance and zero_terminal_snr do not go together: the last step has no bounds.")
+            raise ConfigError("process.variance 'learned' and zero_terminal_snr do not go together: the last step has no bounds.")
         if self.zero_terminal_snr and (not self.discrete or self.prediction in ("epsilon", "score")):
             raise ConfigError(
                 "process.zero_terminal_snr needs a schedule of betas and a network that predicts v or the sample: at the last "
@@ -102,6 +105,10 @@ class ProcessConfig:
                 raise ConfigError(f"process.{low} is {getattr(self, low)}, which is not below {high} {getattr(self, high)}.")
         if not 0 <= self.earliest < 1:
             raise ConfigError(f"process.earliest is {self.earliest}; it must be at least 0 and below 1.")
+
+    @property
+    def learned_variance(self) -> bool:
+        return self.variance == "learned"
 
     @property
     def discrete(self) -> bool:
@@ -248,13 +255,15 @@ class Process:
             raise ConfigError(f"{steps} steps were asked for; ask for 1 or more.")
         if c.discrete and spacing in SPACINGS[:4]:
             spacing = "linspace" if spacing == "uniform" else spacing
-            return grids.discrete_grid(self.schedule, grids.spaced_timesteps(spacing, c.timesteps, steps))
+            times = grids.spaced_timesteps(spacing, c.timesteps, steps, offset=c.steps_offset)
+            return grids.discrete_grid(self.schedule, times)
         if spacing == "uniform" and c.schedule == "flow":
             return grids.time_grid(self.schedule, shift_time(np.linspace(1.0, 0.0, steps + 1), c.time_shift))
         if spacing == "uniform":
             alpha, sigma = self.schedule.levels(np.linspace(*self._ends(), steps))
             return grids.ratio_grid(self.schedule, sigma / alpha)
-        low, high = (float(np.divide(*self.schedule.levels(np.asarray(time))[::-1])) for time in self._ends()[::-1])
+        with np.errstate(divide="ignore"):
+            low, high = (float(np.divide(*self.schedule.levels(np.asarray(time))[::-1])) for time in self._ends()[::-1])
         if not math.isfinite(high):
             raise ConfigError(
                 f"spacing '{spacing}' measures in sigma / alpha, which is infinite where a process '{c.schedule}' starts; use "

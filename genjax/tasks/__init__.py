@@ -14,7 +14,7 @@ from genjax import data
 from genjax.config import choose
 from genjax.data.tokenizers.fim import find_sentinels
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import huggingface, open_clip
+from genjax.interop import huggingface, open_clip, pipelines
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
@@ -61,6 +61,7 @@ WEIGHTS = {
     "clip": "genjax.tasks.contrastive",
     "siglip": "genjax.tasks.contrastive",
     OPEN_CLIP: "genjax.tasks.contrastive",
+    "UNet2DModel": "genjax.tasks.diffusion",
 }
 
 
@@ -68,7 +69,7 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     """The task and the variables of a folder of published weights.
 
     Args:
-        folder: config.json or open_clip_config.json, safetensors (one file or shards) and what prepares the inputs: the
+        folder: config.json, open_clip_config.json or a diffusers pipeline's model_index.json, safetensors (one file or shards) and what prepares the inputs: the
             tokenizer's files (without them, nothing can be prompted), preprocessor_config.json. OpenAI's CLIP may be a file.
         dtype: of the computation.
         mesh, rules: where the variables are to lie; None: on the default device.
@@ -83,7 +84,7 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
 def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
     """The task of a folder of published weights, before they are read. Arguments and errors as for `open_weights`."""
     path = Path(folder)
-    kind = OPEN_CLIP if open_clip.is_open_clip(path) else huggingface.read_config(path)[0]
+    kind = OPEN_CLIP if open_clip.is_open_clip(path) else huggingface.read_config(pipelines.network_folder(path))[0]
     if kind not in WEIGHTS:
         raise CheckpointError(f"{path} holds a {kind}, and no task samples from it; those of {', '.join(WEIGHTS)} can be opened.")
     tokenizer = data.load_tokenizer(path) if path.is_dir() and data.has_tokenizer(path) else None

@@ -3,7 +3,8 @@ images (super-resolution)."""
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,11 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genjax.config import structure
+from genjax.data.images import ImagesInfo
 from genjax.diffusion import editing, guidance, predictions, programs
 from genjax.diffusion.predictions import Prediction, over
 from genjax.diffusion.process import Process, ProcessConfig
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import huggingface
+from genjax.interop import folders, huggingface, pipelines, schedulers
 from genjax.models.unet import UNet, UNetConfig
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
@@ -221,19 +223,48 @@ class Diffusion(BaseTask):
         return (f"data: {self.info}", f"process: {c.schedule}, the network predicts {c.prediction} and is {told}")
 
     def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
-        kind, found = huggingface.read_config(folder)
+        """From a folder of diffusers' UNet2DModel, or of a pipeline with one."""
+        path = pipelines.network_folder(folder)
+        kind, found = huggingface.read_config(path)
         if not isinstance(found, UNetConfig):
             raise CheckpointError(f"{folder} holds a {kind}; this task starts from a UNet2DModel.")
         place = None if shardings is None else shardings["unet"]["params"]
-        return {"unet": {"params": huggingface.load(folder, place, config=self.model_config)}}
+        return {"unet": {"params": huggingface.load(path, place, config=self.model_config)}}
 
     def export(self, folder: str, variables: Variables, **settings: Any) -> None:
-        """Writes a folder that diffusers' UNet2DModel reads."""
-        huggingface.save(folder, variables["unet"]["params"], self.model_config, **settings)
+        """Writes a folder that diffusers' UNet2DModel reads; beside the weights its scheduler, where diffusers has one."""
+        scheduler = schedulers.to_json(self.process.config, self.config.sampling.clip)
+        files = {schedulers.FILE: scheduler} if scheduler else {}
+        values = {"sample_size": list(self.medium.shape[:-1])}
+        huggingface.save(folder, variables["unet"]["params"], self.model_config, values=values, files=files, **settings)
 
 
 def _keys(key: jax.Array, rows: Int[Array, "batch"]):
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+
+
+def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> Diffusion:
+    """The task for a folder of diffusers: a pipeline with a UNet2DModel, or the network's own with scheduler_config.json beside.
+
+    Raises:
+        CheckpointError: settings that genjax does not have, or a network of another shape than the process asks for.
+    """
+    network_folder = pipelines.network_folder(folder)
+    _, network = huggingface.read_config(network_folder)
+    size = folders.read_json(network_folder / "config.json").get("sample_size") or 32
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    process, sampling = schedulers.from_json(*pipelines.scheduler_json(folder))
+    channels = network.out_channels // (1 + process.learned_variance)
+    if network.in_channels != channels:
+        raise CheckpointError(
+            f"{network_folder} maps {network.in_channels} channels to {network.out_channels}, but its scheduler's variance is "
+            f"'{process.variance}'; the two do not go together."
+        )
+    names = tuple(map(str, range(network.num_classes)))
+    info = ImagesInfo(1, height, width, channels, names)
+    config = DiffusionConfig({}, process=process, label_dropout=0.0, sampling=SamplingConfig(**sampling))
+    labels = Labels(info.attributes, network.null_class)
+    return Diffusion(replace(network, dtype=dtype), Process(process), medium_of(info), labels, config, info)
 
 
 def build(section: Mapping[str, Any], info: Any) -> Diffusion:

@@ -108,7 +108,7 @@ def make_program(
     sampler: str,
     steps: int,
     spacing: str,
-    options: tuple[tuple[str, float], ...] = (),
+    options: tuple[tuple[str, Any], ...] = (),
     strength: float = 1.0,
     repaint: int = 0,
 ) -> Program:
@@ -117,8 +117,8 @@ def make_program(
     flow = process.config.schedule == "flow"
     if sampler in STRAIGHT and not flow:
         raise ConfigError(f"sampler '{sampler}' is for rectified flow, but the model's process is '{process.config.schedule}'.")
-    if sampler in ("ddpm", "repaint") and process.config.learned_variance:
-        options = (*options, ("variance", "learned"))
+    if sampler == "ddpm":
+        options = (*options, ("variance", process.config.variance))
     grid = process.grid(steps, spacing).after(strength)
     if repaint:
         jump = max(1, len(grid) // 10)
