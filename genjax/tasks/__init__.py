@@ -69,8 +69,9 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     """The task and the variables of a folder of published weights.
 
     Args:
-        folder: config.json, open_clip_config.json or a diffusers pipeline's model_index.json, safetensors (one file or shards) and what prepares the inputs: the
-            tokenizer's files (without them, nothing can be prompted), preprocessor_config.json. OpenAI's CLIP may be a file.
+        folder: config.json, open_clip_config.json or a diffusers pipeline's model_index.json, safetensors (one file or shards)
+            and what prepares the inputs: the tokenizer's files (without them, nothing can be prompted),
+            preprocessor_config.json. OpenAI's CLIP may be a file.
         dtype: of the computation.
         mesh, rules: where the variables are to lie; None: on the default device.
 
