@@ -14,6 +14,7 @@ from genjax.interop import (
     bert,
     clip,
     distilbert,
+    dit,
     folders,
     gpt2,
     lazy,
@@ -23,6 +24,7 @@ from genjax.interop import (
     siglip,
     t5,
     unet,
+    unet_condition,
     vit,
     whisper,
 )
@@ -43,6 +45,8 @@ FAMILIES: Mapping[str, Family] = {
         t5.FAMILY,
         whisper.FAMILY,
         unet.FAMILY,
+        unet_condition.FAMILY,
+        dit.FAMILY,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")

@@ -18,6 +18,8 @@ from genjax.interop.transforms import Identity, Transform
 class Row:
     """One of their tensors and where it goes.
 
+    Several rows, or several layers of a row, may name the same parameter of ours: their tensors must then be equal.
+
     Attributes:
         theirs: key in the checkpoint, for example "transformer.h.{layer}.attn.c_attn.weight".
         ours: paths of our parameters, for example ("blocks_{layer}/attention/query/kernel", ...).
@@ -61,11 +63,13 @@ def to_ours(
         where: the checkpoint, for the message.
 
     Raises:
-        CheckpointError: one message that lists every tensor that is missing, left over, mis-shaped or untied.
+        CheckpointError: one message that lists every tensor that is missing, left over, mis-shaped, untied or unlike another that
+            is the same parameter of ours.
     """
     problems: list[str] = []
     found = _renamed(table, tensors, problems)
     layers: dict[_Home, LazyArray] = {}
+    keys: dict[_Home, str] = {}
     for theirs, homes, transform in _expand(table, shapes):
         expected = transform.to_theirs(tuple(lazy.shape_only(home.shape) for home in homes))[0].shape
         key, tensor = found.pop(theirs, (theirs, None))
@@ -74,7 +78,11 @@ def to_ours(
         elif tensor.shape != expected:
             problems.append(f"wrong shape: {key} is {tensor.shape}, expected {expected}")
         else:
-            layers.update(zip(homes, transform.to_ours((tensor,)), strict=True))
+            for home, array in zip(homes, transform.to_ours((tensor,)), strict=True):
+                if home in layers and not lazy.equal(array, layers[home]):
+                    problems.append(f"not equal: {key} differs from {keys[home]}, and both are {home.path} here")
+                layers[home] = array
+                keys.setdefault(home, key)
     problems += [f"left over: {key} {tensor.shape}, which this model has no place for" for key, tensor in found.values()]
     if problems:
         raise CheckpointError(

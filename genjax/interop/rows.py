@@ -52,9 +52,9 @@ def convolution(theirs: str, ours: str) -> list[Row]:
     ]
 
 
-def shapes_of(module: nn.Module, *inputs: jax.ShapeDtypeStruct) -> dict[str, tuple[int, ...]]:
+def shapes_of(module: nn.Module, *inputs: jax.ShapeDtypeStruct | None, **named: Any) -> dict[str, tuple[int, ...]]:
     """Path -> shape of every parameter, from the model itself; nothing is computed."""
-    variables = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    variables = jax.eval_shape(module.init, jax.random.key(0), *inputs, **named)
     return {path: leaf.shape for path, leaf in flatten_dict(meta.unbox(variables["params"]), sep="/").items()}
 
 

@@ -13,15 +13,30 @@ from genjax.interop.family import Family
 from genjax.interop.names import Row, Table
 from genjax.interop.rows import convolution, differences, from_heads, linear, norm, shapes_of, to_heads
 from genjax.interop.settings import Settings, misfits, zero_if
-from genjax.models.unet import UNet, UNetConfig
+from genjax.interop.transforms import Chain, Fused, Transpose
+from genjax.models.unet import UNet
+from genjax.models.unet_config import Step, UNetConfig, layout
 
 _DOWN = {"DownBlock2D": (False, "conv"), "AttnDownBlock2D": (True, ""), "ResnetDownsampleBlock2D": (False, "block")}
 _UP = {"UpBlock2D": (False, "conv"), "AttnUpBlock2D": (True, ""), "ResnetUpsampleBlock2D": (False, "block")}
 _RESAMPLE = {"conv": "conv", "resnet": "block"}
-EXPRESSIBLE = {"dimensions": (2,), "self_conditioning": (False,)}
+# What no U-Net of diffusers has, and what this one has not.
+COMMON = {
+    "dimensions": (2,),
+    "stem_width": (0,),
+    "up_attention": ("all",),
+    "least_group_width": (0,),
+    "skip_scale": (1.0,),
+    "project_resampled": (False,),
+    "early_classes": (False,),
+    "condition_features": (0,),
+    "self_conditioning": (False,),
+}
+EXPRESSIBLE = COMMON | {"heads": (1,), "context_width": (0,)}
 # Two models that differ in one of these may have the same tensors, and compute other numbers with them.
 _MEANING = (
-    *("head_width", "groups", "norm_epsilon", "scale_shift", "attention_levels", "asymmetric", "sine_first", "frequency_shift"),
+    *("head_width", "heads", "groups", "norm_epsilon", "scale_shift", "attention_levels", "asymmetric", "sine_first"),
+    "frequency_shift",
 )
 
 
@@ -32,44 +47,55 @@ def from_json(values: Mapping[str, Any], where: str) -> UNetConfig:
         CheckpointError: names every setting that changes the numbers and that genjax does not have.
     """
     s = Settings(values, where)
-    for key, allowed in (
-        *(("center_input_sample", False), ("time_embedding_type", "positional"), ("mid_block_type", "UNetMidBlock2D")),
-        *(("mid_block_scale_factor", 1), ("act_fn", "silu"), ("class_embed_type", None)),
-    ):
-        s.require(key, allowed)
-    widths = tuple(values.get("block_out_channels") or (224, 448, 672, 896))
-    down = _blocks(s, "down_block_types", _DOWN, ("DownBlock2D", *["AttnDownBlock2D"] * 3))
-    up = _blocks(s, "up_block_types", _UP, (*["AttnUpBlock2D"] * 3, "UpBlock2D"))[::-1]
+    s.require("mid_block_type", "UNetMidBlock2D")
+    common = read_common(s, 3, (224, 448, 672, 896))
+    down = block_types(s, "down_block_types", _DOWN, ("DownBlock2D", *["AttnDownBlock2D"] * 3))
+    up = block_types(s, "up_block_types", _UP, (*["AttnUpBlock2D"] * 3, "UpBlock2D"))[::-1]
     halving, doubling = (_RESAMPLE.get(s.values.get(f"{way}sample_type") or "conv", "?") for way in ("down", "up"))
     ways = {way or by for blocks, by in ((down[:-1], halving), (up[1:], doubling)) for _, way in blocks}
     if len(ways) > 1 or "?" in ways:
         s.problem(f"down and up are resampled by {sorted(ways)}; supported: all by a convolution, or all by a residual block")
-    if [attends for attends, _ in down] != [attends for attends, _ in up]:
-        s.problem("attention on the way up is at other levels than on the way down")
-    if len(widths) != len(down) or len(widths) != len(up):
-        s.problem(f"block_out_channels has {len(widths)} levels, block types {len(down)} and {len(up)}")
-    scaling = s.values.get("resnet_time_scale_shift") or "default"
-    if scaling not in ("default", "scale_shift"):
-        s.problem(f"resnet_time_scale_shift is {scaling!r}; supported: default or scale_shift")
-    groups = s.integer("norm_num_groups", 32)
+    levels = attending_levels(s, common["widths"], [attends for attends, _ in down], [attends for attends, _ in up])
     # Where time scales and shifts, their middle attention has a norm only if this is said.
+    groups = common["groups"]
     s.require("attn_norm_num_groups", groups)
-    if scaling == "scale_shift" and not s.values.get("attn_norm_num_groups") and s.boolean("add_attention", True):
+    if common["scale_shift"] and not s.values.get("attn_norm_num_groups") and s.boolean("add_attention", True):
         s.problem(f"attn_norm_num_groups is not set, and the middle attention so has no norm; supported: {groups}")
     config = dict(
-        in_channels=s.integer("in_channels", 3),
-        out_channels=s.integer("out_channels", 3),
-        widths=widths,
-        blocks=s.integer("layers_per_block", 2),
-        attention_levels=tuple(level for level, (attends, _) in enumerate(down) if attends),
+        attention_levels=levels,
         middle_attention=s.boolean("add_attention", True),
         head_width=0
         if "attention_head_dim" in values and values["attention_head_dim"] is None
         else s.integer("attention_head_dim", 8),
-        groups=groups,
+        resample="block" if ways == {"block"} else "conv",
+    )
+    s.check()
+    return UNetConfig(**common, **config)
+
+
+def read_common(s: Settings, channels: int, widths: tuple[int, ...]) -> dict[str, Any]:
+    """The fields that `UNet2DModel` and `UNet2DConditionModel` name alike.
+
+    Args:
+        channels, widths: defaults of in_channels and out_channels, and of block_out_channels.
+    """
+    for key, allowed in (
+        *(("center_input_sample", False), ("time_embedding_type", "positional"), ("mid_block_scale_factor", 1)),
+        *(("act_fn", "silu"), ("class_embed_type", None)),
+    ):
+        s.require(key, allowed)
+    widths = tuple(s.values.get("block_out_channels") or widths)
+    scaling = s.values.get("resnet_time_scale_shift") or "default"
+    if scaling not in ("default", "scale_shift"):
+        s.problem(f"resnet_time_scale_shift is {scaling!r}; supported: default or scale_shift")
+    return dict(
+        in_channels=s.integer("in_channels", channels),
+        out_channels=s.integer("out_channels", channels),
+        widths=widths,
+        blocks=s.integer("layers_per_block", 2),
+        groups=s.integer("norm_num_groups", 32),
         norm_epsilon=s.number("norm_eps", 1e-5),
         scale_shift=scaling == "scale_shift",
-        resample="block" if ways == {"block"} else "conv",
         asymmetric=s.number("downsample_padding", 1) == 0,
         time_width=zero_if(s.values.get("time_embedding_dim") or 4 * widths[0], 4 * widths[0]),
         sine_first=not s.boolean("flip_sin_to_cos", True),
@@ -77,8 +103,15 @@ def from_json(values: Mapping[str, Any], where: str) -> UNetConfig:
         num_classes=s.integer("num_class_embeds", 1) if s.values.get("num_class_embeds") else 0,
         dropout=s.number("dropout", 0.0),
     )
-    s.check()
-    return UNetConfig(**config)
+
+
+def attending_levels(s: Settings, widths: tuple[int, ...], down: list[bool], up: list[bool]) -> tuple[int, ...]:
+    """The levels whose blocks attend on both ways, each told from the finest level."""
+    if down != up:
+        s.problem("attention on the way up is at other levels than on the way down")
+    if len(widths) != len(down) or len(widths) != len(up):
+        s.problem(f"block_out_channels has {len(widths)} levels, block types {len(down)} and {len(up)}")
+    return tuple(level for level, attends in enumerate(down) if attends)
 
 
 def to_json(config: UNetConfig) -> dict[str, Any]:
@@ -86,19 +119,25 @@ def to_json(config: UNetConfig) -> dict[str, Any]:
     plain = {"conv": ("DownBlock2D", "UpBlock2D"), "block": ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")}[config.resample]
     names = [("AttnDownBlock2D", "AttnUpBlock2D") if level in config.attention_levels else plain for level in levels]
     sampling = "resnet" if config.resample == "block" else "conv"
-    return {
-        "in_channels": config.in_channels,
-        "out_channels": config.out_channels,
-        "block_out_channels": list(config.widths),
-        "layers_per_block": config.blocks,
+    return write_common(config) | {
         "down_block_types": [down for down, _ in names],
         "up_block_types": [up for _, up in reversed(names)],
         "downsample_type": sampling,
         "upsample_type": sampling,
         "add_attention": config.middle_attention,
         "attention_head_dim": config.head_width or None,
-        "norm_num_groups": config.groups,
         "attn_norm_num_groups": config.groups,
+    }
+
+
+def write_common(config: UNetConfig) -> dict[str, Any]:
+    """The keys that `UNet2DModel` and `UNet2DConditionModel` name alike."""
+    return {
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "block_out_channels": list(config.widths),
+        "layers_per_block": config.blocks,
+        "norm_num_groups": config.groups,
         "norm_eps": config.norm_epsilon,
         "resnet_time_scale_shift": "scale_shift" if config.scale_shift else "default",
         "downsample_padding": 0 if config.asymmetric else 1,
@@ -115,82 +154,84 @@ def unexpressible(config: UNetConfig) -> list[str]:
 
 
 def table(config: UNetConfig) -> Table:
+    """The names of `UNet2DModel`, which are those of `UNet2DConditionModel` too."""
     rows = [
         *convolution("conv_in", "conv_in"),
-        *linear("time_embedding.linear_1", "time_1"),
-        *linear("time_embedding.linear_2", "time_2"),
+        *linear("time_embedding.linear_1", "conditions/time_1"),
+        *linear("time_embedding.linear_2", "conditions/time_2"),
         *norm("conv_norm_out", "norm_out"),
         *convolution("conv_out", "conv_out"),
     ]
     if config.class_rows:
-        rows.append(Row("class_embedding.weight", ("classes",)))
-    width = config.widths[0]
-    last = len(config.widths) - 1
-    skips = [width]
-
-    def residual(theirs: str, ours: str, before: int, after: int) -> None:
-        for number in (1, 2):
-            rows.extend(norm(f"{theirs}.norm{number}", f"{ours}/norm_{number}"))
-            rows.extend(convolution(f"{theirs}.conv{number}", f"{ours}/conv_{number}"))
-        rows.extend(linear(f"{theirs}.time_emb_proj", f"{ours}/time"))
-        if before != after:
-            rows.extend(convolution(f"{theirs}.conv_shortcut", f"{ours}/shortcut"))
-
-    def attention(theirs: str, ours: str, channels: int) -> None:
-        heads = (channels // config.head_width, config.head_width) if config.head_width else (1, channels)
-        rows.extend(norm(f"{theirs}.group_norm", f"{ours}/norm"))
-        for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
-            rows.extend(to_heads(f"{theirs}.to_{part}", f"{ours}/attention/{name}", heads))
-        rows.extend(from_heads(f"{theirs}.to_out.0", f"{ours}/attention/out", heads))
-
-    def resample(theirs: str, ours: str, channels: int) -> None:
-        if config.resample == "block":
-            residual(theirs, ours, channels, channels)
+        rows.append(Row("class_embedding.weight", ("conditions/classes/embedding",)))
+    for step in layout(config):
+        block = "mid_block"
+        if step.way != "middle":
+            block = f"{step.way}_blocks.{step.level if step.way == 'down' else len(config.widths) - 1 - step.level}"
+        if step.resample and config.resample == "conv":
+            rows += convolution(f"{block}.{step.way}samplers.0.conv", step.name)
         else:
-            rows.extend(convolution(f"{theirs}.conv", ours))
-
-    for level, after in enumerate(config.widths):
-        for number in range(config.blocks):
-            residual(f"down_blocks.{level}.resnets.{number}", f"down_{level}_{number}", width, after)
-            if level in config.attention_levels:
-                attention(f"down_blocks.{level}.attentions.{number}", f"down_{level}_{number}_attention", after)
-            width = after
-            skips.append(width)
-        if level < last:
-            resample(f"down_blocks.{level}.downsamplers.0", f"down_{level}_halve", width)
-            skips.append(width)
-    for number in (0, 1):
-        residual(f"mid_block.resnets.{number}", f"middle_{number}", width, width)
-    if config.middle_attention:
-        attention("mid_block.attentions.0", "middle_0_attention", width)
-    for level in range(last, -1, -1):
-        theirs, after = f"up_blocks.{last - level}", config.widths[level]
-        for number in range(config.blocks + 1):
-            residual(f"{theirs}.resnets.{number}", f"up_{level}_{number}", width + skips.pop(), after)
-            if level in config.attention_levels:
-                attention(f"{theirs}.attentions.{number}", f"up_{level}_{number}_attention", after)
-            width = after
-        if level:
-            resample(f"{theirs}.upsamplers.0", f"up_{level}_double", width)
+            rows += _residual(f"{block}.{step.way}samplers.0" if step.resample else f"{block}.resnets.{step.number}", step)
+        theirs, ours = f"{block}.attentions.{step.number}", f"{step.name}_attention"
+        heads = config.heads_of(step.after), step.after // config.heads_of(step.after)
+        if step.attends == "self":
+            rows += norm(f"{theirs}.group_norm", f"{ours}/norm") + _attention(theirs, f"{ours}/attention", heads)
+        elif step.attends == "context":
+            rows += _transformer(config, theirs, ours, heads)
     return Table(tuple(rows))
+
+
+def _residual(theirs: str, step: Step) -> list[Row]:
+    rows = linear(f"{theirs}.time_emb_proj", f"{step.name}/time")
+    for number in (1, 2):
+        rows += norm(f"{theirs}.norm{number}", f"{step.name}/norm_{number}")
+        rows += convolution(f"{theirs}.conv{number}", f"{step.name}/conv_{number}")
+    return rows + (convolution(f"{theirs}.conv_shortcut", f"{step.name}/shortcut") if step.projects else [])
+
+
+def _attention(theirs: str, ours: str, heads: tuple[int, int], input_bias: bool = True) -> list[Row]:
+    rows = from_heads(f"{theirs}.to_out.0", f"{ours}/out", heads)
+    for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
+        kernel, bias = to_heads(f"{theirs}.to_{part}", f"{ours}/{name}", heads)
+        rows += [kernel, bias] if input_bias else [kernel]
+    return rows
+
+
+def _transformer(config: UNetConfig, theirs: str, ours: str, heads: tuple[int, int]) -> list[Row]:
+    project = linear if config.linear_projection else convolution
+    rows = norm(f"{theirs}.norm", f"{ours}/norm")
+    rows += project(f"{theirs}.proj_in", f"{ours}/enter") + project(f"{theirs}.proj_out", f"{ours}/leave")
+    hidden = 4 * heads[0] * heads[1]
+    for layer in range(config.transformer_layers):
+        block, own = f"{theirs}.transformer_blocks.{layer}", f"{ours}/blocks_{layer}"
+        for number, name in enumerate(("attention", "cross", "mlp"), 1):
+            rows += norm(f"{block}.norm{number}", f"{own}/{name}_norm")
+        rows += _attention(f"{block}.attn1", f"{own}/attention", heads, input_bias=False)
+        rows += _attention(f"{block}.attn2", f"{own}/cross_attention", heads, input_bias=False)
+        rows += linear(f"{block}.ff.net.2", f"{own}/mlp/down")
+        both = Fused(0, (hidden, hidden))  # theirs multiplies its first half by the activation of its second
+        for part, name, way in (("weight", "kernel", Chain((both, Transpose()))), ("bias", "bias", both)):
+            rows.append(Row(f"{block}.ff.net.0.proj.{part}", (f"{own}/mlp/up/{name}", f"{own}/mlp/gate/{name}"), way))
+    return rows
 
 
 def shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
     sample = jax.ShapeDtypeStruct((1, *[config.factor] * config.dimensions, config.in_channels), "float32")
     number = jax.ShapeDtypeStruct((1,), "int32")
-    return shapes_of(UNet(config), sample, number, *([number] if config.class_rows else []))
+    context = jax.ShapeDtypeStruct((1, 1, config.context_width), "float32") if config.context_width else None
+    return shapes_of(UNet(config), sample, number, number if config.class_rows else None, context=context)
 
 
 def disagreements(found: UNetConfig, wanted: UNetConfig) -> list[str]:
     return differences(found, wanted, _MEANING)
 
 
-def _blocks(s: Settings, key: str, known: Mapping[str, tuple[bool, str]], default: tuple[str, ...]) -> list[tuple[bool, str]]:
-    """(whether it attends, how it resamples where its name says so) of each."""
+def block_types(s: Settings, key: str, known: Mapping[str, Any], default: tuple[str, ...]) -> list[Any]:
+    """What is known of each block by its name."""
     names = s.values.get(key) or default
     if unknown := sorted(set(names) - set(known)):
         s.problem(f"{key} has {', '.join(unknown)}; supported: {', '.join(known)}")
-    return [known.get(name, (False, "")) for name in names]
+    return [known.get(name, next(iter(known.values()))) for name in names]
 
 
 FAMILY = Family(

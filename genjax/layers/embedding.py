@@ -16,14 +16,14 @@ class Embedding(nn.Module):
     Attributes:
         count: rows of the table: vocabulary or positions.
         features: width of a row.
-        count_axis: logical name of the rows, "vocab" or "position".
+        count_axis: logical name of the rows, "vocab" or "position"; None for rows that no mesh splits.
         embedding_init: initializer of the table.
         dtype: the computation's dtype; the table is float32.
     """
 
     count: int
     features: int
-    count_axis: str = "vocab"
+    count_axis: str | None = "vocab"
     embedding_init: Initializer = nn.initializers.normal(0.02)
     dtype: jnp.dtype = jnp.float32
 

@@ -76,6 +76,12 @@ def _product_backward(transposed, out_dtype, residuals, gradient):
 _product.defvjp(_product_forward, _product_backward)
 
 
+def uniform_init(variance: float) -> Initializer:
+    """Uniform around 0. What says a variance by itself: `variance_scaling` counts an output axis (heads) among the inputs."""
+    bound = math.sqrt(3 * variance)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
 class Projection(nn.Module):
     """`x · kernel + bias`, contracting the last `input_axes` dimensions of x.
 

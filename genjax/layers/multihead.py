@@ -24,6 +24,7 @@ class MultiHeadAttention(nn.Module):
         num_heads, num_kv_heads, head_dim: query heads, key and value heads, width of a head.
         causal, sliding_window, scale: see `genjax.layers.attention.attention`.
         use_bias: biases on all four projections.
+        input_bias: whether, then, query, key and value have one (Stable Diffusion's have none).
         key_bias: whether, then, the key's has one (a key's bias changes no softmax; Whisper leaves it out).
         implementation: the attention kernel.
         kernel_init: initializer of query, key and value.
@@ -39,6 +40,7 @@ class MultiHeadAttention(nn.Module):
     sliding_window: int = 0
     scale: float | None = None
     use_bias: bool = True
+    input_bias: bool = True
     key_bias: bool = True
     implementation: Implementation = "auto"
     kernel_init: Initializer = nn.initializers.normal(0.02)
@@ -51,9 +53,10 @@ class MultiHeadAttention(nn.Module):
             axes = ("embed", axis, "head_dim")
             return Projection((heads, self.head_dim), axes, use_bias=use_bias, kernel_init=init, dtype=self.dtype)
 
-        self.query = projection(self.num_heads, "heads", self.use_bias, self.query_init or self.kernel_init)
-        self.key = projection(self.num_kv_heads, "kv_heads", self.use_bias and self.key_bias, self.kernel_init)
-        self.value = projection(self.num_kv_heads, "kv_heads", self.use_bias, self.kernel_init)
+        use_bias = self.use_bias and self.input_bias
+        self.query = projection(self.num_heads, "heads", use_bias, self.query_init or self.kernel_init)
+        self.key = projection(self.num_kv_heads, "kv_heads", use_bias and self.key_bias, self.kernel_init)
+        self.value = projection(self.num_kv_heads, "kv_heads", use_bias, self.kernel_init)
 
     def keys_values(
         self, context: Float[Array, "batch keys context_features"]

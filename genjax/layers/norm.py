@@ -107,17 +107,20 @@ class LayerNorm(nn.Module):
     Attributes:
         epsilon: added to the variance (1e-5 in GPT-2 and torch, 1e-12 in BERT and ViT).
         use_bias: whether a bias is added.
+        use_scale: whether a scale multiplies (DiT's condition does it instead).
         dtype: dtype of the result.
     """
 
     epsilon: float = 1e-5
     use_bias: bool = True
+    use_scale: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*lead features"]) -> Float[Array, "*lead features"]:
-        scale = self.param("scale", nn.with_logical_partitioning(nn.initializers.ones, ("norm",)), (x.shape[-1],), jnp.float32)
-        bias = None
+        scale, bias = jnp.ones((x.shape[-1],), jnp.float32), None
+        if self.use_scale:
+            scale = self.param("scale", nn.with_logical_partitioning(nn.initializers.ones, ("norm",)), scale.shape, jnp.float32)
         if self.use_bias:
             bias = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)), (x.shape[-1],), jnp.float32)
         return layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)

@@ -1,11 +1,11 @@
-"""Where a token stands: sinusoidal tables and rotary embeddings. (Learned positions are an `Embedding`.)"""
+"""Where a token stands, and at which time: sinusoidal tables and rotary embeddings. (Learned positions are an `Embedding`.)"""
 
 import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,40 @@ def sinusoidal(positions: Int[Array, "*lead"], features: int) -> Float[Array, "*
     angles = positions[..., None].astype(jnp.float32) * frequencies
     table = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return table.reshape(*positions.shape, -1)[..., :features]
+
+
+def time_frequencies(
+    times: Real[Array, "batch"], width: int, shift: int = 0, sine_first: bool = False
+) -> Float[Array, "batch width"]:
+    """Cosines, then sines, of times at frequencies that fall from 1 to 1 / 10,000, as Ho et al., 2020, have it in their code.
+
+    Args:
+        shift: subtracted from the number of frequencies by which the exponent is divided; with 1 the last is 1 / 10,000.
+        sine_first: sines, then cosines.
+    """
+    half = width // 2
+    angles = times.astype(jnp.float32)[:, None] * jnp.exp(-jnp.log(10_000.0) * jnp.arange(half) / (half - shift))
+    parts = (jnp.sin(angles), jnp.cos(angles))
+    found = jnp.concatenate(parts if sine_first else parts[::-1], axis=-1)
+    return jnp.pad(found, ((0, 0), (0, width % 2)))
+
+
+def grid_positions(rows: int, columns: int, features: int, base: int) -> Float[np.ndarray, "rows*columns features"]:
+    """Sines, then cosines, of the column, then those of the row, each in half of the features; row by row, in float32.
+
+    Args:
+        features: a multiple of 4.
+        base: rows and columns of the grid whose points are a step of 1 apart. A grid of other sizes covers the same area.
+    """
+    frequencies = 10_000.0 ** (-np.arange(features // 4) / (features / 4))
+
+    def along(count: int) -> np.ndarray:
+        angles = np.arange(count)[:, None] * (base / count) * frequencies
+        return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+    across = np.broadcast_to(along(columns), (rows, columns, features // 2))
+    down = np.broadcast_to(along(rows)[:, None], (rows, columns, features // 2))
+    return np.concatenate([across, down], axis=-1).reshape(rows * columns, features).astype(np.float32)
 
 
 def rotary_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> Float[Array, "half"]:

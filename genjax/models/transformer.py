@@ -56,7 +56,7 @@ class BlockConfig:
         norm_position: "pre" normalizes what a sublayer reads, "post" the sum it leaves (Vaswani et al., 2017).
         activation, gated: the MLP's.
         use_bias: biases on projections and in LayerNorm.
-        key_bias: whether, then, the key's projection has one.
+        input_bias, key_bias: whether, then, query, key and value have one, and the key.
         attention_scale: what inner products are multiplied by; None for head_dim ** -0.5 (T5: 1.0).
         query_std: standard deviation of the query's kernel; None for that of all kernels.
         cross: whether a second attention, to the context of `BlockInputs`, stands between the first and the MLP.
@@ -79,6 +79,7 @@ class BlockConfig:
     activation: Activation = "gelu_tanh"
     gated: bool = False
     use_bias: bool = True
+    input_bias: bool = True
     key_bias: bool = True
     attention_scale: float | None = None
     query_std: float | None = None
@@ -101,6 +102,7 @@ class BlockInputs:
         context: what cross-attention reads, or None; not read with a cache that holds its keys and values.
         context_segment_ids: int [batch context_length], None where nothing is padded; a token sees its own segment, or where
             `segment_ids` is None segment 1.
+        condition: what blocks that are modulated are told of each sample, or None.
     """
 
     rotary: tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]] | None = None
@@ -109,6 +111,7 @@ class BlockInputs:
     bias: Float[Array, "#batch #heads length keys"] | None = None
     context: Float[Array, "batch context_length context_features"] | None = None
     context_segment_ids: Int[Array, "batch context_length"] | None = None
+    condition: Float[Array, "batch condition_features"] | None = None
 
 
 class Carry(NamedTuple):
@@ -137,6 +140,7 @@ def make_attention(config: BlockConfig, cross: bool, name: str | None = None, de
         sliding_window=0 if cross else c.sliding_window,
         scale=c.attention_scale,
         use_bias=c.use_bias,
+        input_bias=c.input_bias,
         key_bias=c.key_bias,
         implementation=c.attention,
         kernel_init=nn.initializers.normal(c.init_std),
@@ -199,17 +203,23 @@ class Block(nn.Module):
         return Carry(sublayer("mlp_norm", x, mlp), cache), None
 
 
-def make_blocks(config: BlockConfig, num_layers: int, scan_layers: bool, remat: Remat) -> nn.Module | list[nn.Module]:
+def make_blocks(
+    config: Any, num_layers: int, scan_layers: bool, remat: Remat, kind: type[nn.Module] = Block
+) -> nn.Module | list[nn.Module]:
     """The blocks of a stack, to be assigned to `self.blocks` in a module's `setup`.
 
     Scanned, they are one module whose parameters have a leading layers axis: compile time does not grow with depth. Unrolled,
     they are a list, `blocks_0`, `blocks_1`, ..., which runs faster on CPU and in decoding.
+
+    Args:
+        config: of each block; a `BlockConfig` for a `Block`.
+        kind: another module of a config that is called as `Block` is.
     """
     policy = choose("remat", remat, REMAT_POLICIES)
-    block = Block
+    block = kind
     if policy is not None:
         # Static: `deterministic`, counted without self. Inside a scan the compiler cannot merge the two computations anyway.
-        block = nn.remat(Block, policy=policy, prevent_cse=not scan_layers, static_argnums=(4,))
+        block = nn.remat(kind, policy=policy, prevent_cse=not scan_layers, static_argnums=(4,))
     if not scan_layers:
         return [block(config) for _ in range(num_layers)]
     scanned = nn.scan(

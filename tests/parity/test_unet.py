@@ -136,7 +136,10 @@ def test_what_is_not_supported_is_named(values, message):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"widths": (30, 64)}, r"model.widths is \(30, 64\); each must be a multiple of model.groups, 32"),
+        (
+            {"widths": (30, 64)},
+            r"model.widths is \(30, 64\); 30 channels do not divide into 32 groups. Use multiples of model.groups, 32",
+        ),
         ({"attention_levels": (4,)}, r"model.attention_levels has \[4\]; levels are 0 to 3"),
         ({"head_width": 48}, r"model.head_width 48 does not divide \[256\]"),
     ],
