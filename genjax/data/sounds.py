@@ -41,8 +41,7 @@ class SoundsDataConfig:
     frames: int = 64  # of 10 ms; longer sounds are left out and counted, and silence follows shorter ones
     shift: bool = True  # whether a sound begins anywhere in the silence that it leaves; otherwise at the start
     shuffle: bool = True
-    # What was found in the data, for sampling where it is not at hand.
-    values: tuple[tuple[str, ...], ...] = ()
+    values: tuple[tuple[str, ...], ...] = ()  # of each label, by name; () takes them as found, sorted
     # How it is read. None of these changes a batch.
     num_threads: int = 2
     num_workers: int = 0
@@ -57,6 +56,8 @@ class SoundsDataConfig:
             raise ConfigError(f"data.sample_rate is {self.sample_rate}; it must be 1,000 or more and a multiple of 200.")
         if not 0 <= self.evaluation_fraction < 1:
             raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        if self.values and len(self.values) != len(self.labels):
+            raise ConfigError(f"data.values has {len(self.values)} lists for {len(self.labels)} data.labels; give one for each.")
         if self.range_db <= 0:
             raise ConfigError(f"data.range_db is {self.range_db}; it must be above 0.")
 
@@ -140,7 +141,7 @@ def build_sounds(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None
     config = structure(SoundsDataConfig, config, "config.data")
     source = Sounds(config.path, config.name_pattern, config.texts, config.sample_rate)
     parts = split_sounds(config, list(source))
-    values = tuple(tuple(sorted({getattr(sound, label) for part in parts for sound in part})) for label in config.labels)
+    values = _values(config, [sound for part in parts for sound in part])
     shape = {name: value for name, value in asdict(config).items() if name not in (*NOT_IN_ROWS, "values")}
     fingerprint = digest(FORMAT, source.fingerprint, repr(sorted(shape.items())), str(seed))
     train, held_out = parts
@@ -152,6 +153,17 @@ def describe_sounds(config: Mapping[str, Any], tokenizer: Any = None) -> SoundsI
     """See `genjax.data.describe`."""
     c = structure(SoundsDataConfig, config, "config.data")
     return SoundsInfo(c.batch_size, c.spectrogram, c.features, tuple(zip(c.labels, c.values, strict=False)))
+
+
+def _values(config: SoundsDataConfig, sounds: list[Sound]) -> tuple[tuple[str, ...], ...]:
+    """Of each label. Raises DataError: one that was found and is not among those that the config names."""
+    found = tuple(tuple(sorted({getattr(sound, label) for sound in sounds})) for label in config.labels)
+    if not config.values:
+        return found
+    for label, known, here in zip(config.labels, config.values, found, strict=True):
+        if unknown := sorted(set(here) - set(known)):
+            raise DataError(f"{config.path} has the {label} {unknown[0]!r}, which data.values does not name: {', '.join(known)}.")
+    return config.values
 
 
 def _dataset(

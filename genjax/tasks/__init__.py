@@ -61,7 +61,7 @@ WEIGHTS = {
     "clip": "genjax.tasks.contrastive",
     "siglip": "genjax.tasks.contrastive",
     OPEN_CLIP: "genjax.tasks.contrastive",
-    "UNet2DModel": "genjax.tasks.diffusion",
+    "UNet2DModel": "genjax.tasks.diffusion_weights",
 }
 
 

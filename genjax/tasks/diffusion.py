@@ -3,25 +3,25 @@ images (super-resolution)."""
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genjax.config import structure
-from genjax.data.images import ImagesInfo
 from genjax.diffusion import editing, guidance, predictions, programs
+from genjax.diffusion.losses import uncertain
 from genjax.diffusion.predictions import Prediction, over
 from genjax.diffusion.process import Process, ProcessConfig
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import folders, huggingface, pipelines, schedulers
-from genjax.models.unet import UNet, UNetConfig
+from genjax.interop import huggingface, pipelines, schedulers
+from genjax.models.uncertainty import LogVariance
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.diffusion_media import Medium, medium_of
+from genjax.tasks.diffusion_networks import KINDS, NetworkConfig, call, kind_of, make_config
 from genjax.tasks.diffusion_requests import DiffusionRequest, SamplingConfig, check_defaults, prepare, present
 from genjax.tasks.labels import Labels
 
@@ -32,13 +32,17 @@ QUARTERS = 4  # of the levels of noise, by each of which held-out losses are tol
 class DiffusionConfig:
     """The section `config.task`."""
 
-    model: Mapping[str, Any]  # fields of UNetConfig; channels and classes are the data's
+    # Fields of the network's config (UNetConfig, DiTConfig); `size` takes the rest from a row of models/*_sizes.py. Channels and
+    # classes are the data's.
+    model: Mapping[str, Any]
     name: str = "diffusion"
+    network: Literal["unet", "dit"] = "unet"
     process: ProcessConfig = field(default_factory=ProcessConfig)
     conditional: bool = True  # whether the network is told the labels of the data, where there are some
     label_dropout: float = 0.1  # the share of rows that are told no label (for guidance; Ho and Salimans, 2022)
     # Super-resolution: the network is told the image at a size so many times smaller (Saharia et al., 2021); 0: it is not.
     low_resolution: int = 0
+    uncertainty: bool = False  # a learned weight for each level beside process.weighting (EDM2; see models/uncertainty.py)
     self_conditioning: float = 0.5  # the share of batches that are told a first prediction, where model.self_conditioning
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # what a request that says nothing gets
     # Requests of `train.sample_every`, as objects with fields of DiffusionRequest; (): a grid of what the labels have.
@@ -54,10 +58,10 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class Diffusion(BaseTask):
-    """A denoiser behind the contract. FLOPs are those of the network's multiplications (`models.unet.flops_per_sample`), three
-    times for forward and backward; a first prediction for self-conditioning is not counted."""
+    """A denoiser behind the contract. FLOPs are those of its network on a batch, as models/ counts them; a first prediction for
+    self-conditioning is not counted."""
 
-    model_config: UNetConfig
+    model_config: NetworkConfig
     process: Process
     medium: Medium
     labels: Labels
@@ -66,9 +70,19 @@ class Diffusion(BaseTask):
 
     request_type = DiffusionRequest
 
-    @functools.cached_property
-    def model(self) -> UNet:
-        return UNet(self.model_config)
+    @property
+    def component(self) -> str:
+        return kind_of(self.model_config)
+
+    @property
+    def factor(self) -> int:
+        """What the sides of a sample must be multiples of."""
+        return KINDS[self.component].factor(self.model_config)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the network sees its last prediction."""
+        return getattr(self.model_config, "self_conditioning", False)
 
     @property
     def batch_spec(self):
@@ -82,13 +96,17 @@ class Diffusion(BaseTask):
 
     @property
     def turns(self):
-        return (Turn("diffusion", ("unet/params/*",), self.loss),)
+        uncertainty = ("uncertainty/params/*",) if self.config.uncertainty else ()
+        return (Turn("diffusion", (f"{self.component}/params/*", *uncertainty), self.loss),)
 
     def init(self, key):
         c = self.model_config
         x = jnp.zeros((1, *self.medium.shape[:-1], c.in_channels))
         classes = jnp.zeros((1, len(self.labels.attributes)), jnp.int32) if self.labels else None
-        return {"unet": self.model.init(key, x, jnp.ones(1), classes)}
+        variables = {self.component: KINDS[self.component].module(c).init(key, x, jnp.ones(1), classes)}
+        if self.config.uncertainty:
+            variables["uncertainty"] = LogVariance().init(jax.random.fold_in(key, 1), jnp.ones(1))
+        return variables
 
     # Training.
 
@@ -102,23 +120,28 @@ class Diffusion(BaseTask):
             dropped = jax.random.bernoulli(label_key, self.config.label_dropout, (len(classes), 1))
             classes = jnp.where(dropped, self.labels.none, classes)
         shares = self.process.draw_shares(level_key, len(weights))
-        losses = self._losses(variables, batch, rest, shares, classes, dropout_key)
+        losses, ratios = self._losses(variables, batch, rest, shares, classes, dropout_key)
         weight = jnp.sum(weights)
-        return jnp.sum(losses * weights) / jnp.maximum(weight, 1.0), Aux(weight)
+        mean = lambda losses: jnp.sum(losses * weights) / jnp.maximum(weight, 1.0)  # noqa: E731
+        if not self.config.uncertainty:
+            return mean(losses), Aux(weight)
+        log_variance = LogVariance().apply(variables["uncertainty"], jnp.log(jnp.clip(ratios, 1e-4, 1e4)) / 4)
+        return mean(uncertain(losses, log_variance)), Aux(weight, {"weighed_error": (jnp.sum(losses * weights), weight)})
 
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         """The loss with labels, at levels that cover all evenly; and that of each quarter of the levels, the cleanest first."""
         weights = batch["mask"].astype(jnp.float32)
         shares = (jax.random.uniform(key) + jnp.arange(len(weights)) * 0.6180339887498949) % 1.0  # the golden ratio spreads them
         classes = self.labels.classes(batch["label"]) if self.labels else None
-        losses = self._losses(variables, batch, jax.random.fold_in(key, 1), shares, classes)
+        losses, _ = self._losses(variables, batch, jax.random.fold_in(key, 1), shares, classes)
         sums = {"loss": (jnp.sum(losses * weights), jnp.sum(weights))}
         for quarter in range(QUARTERS):
             chosen = weights * (jnp.floor(shares * QUARTERS) == quarter)
             sums[f"loss_of_quarter_{quarter + 1}"] = (jnp.sum(losses * chosen), jnp.sum(chosen))
         return sums
 
-    def _losses(self, variables, batch, key, shares, classes, dropout_key=None) -> Float[Array, "batch"]:
+    def _losses(self, variables, batch, key, shares, classes, dropout_key=None):
+        """The loss of each row, and sigma / alpha of its level."""
         noise_key, again_key = jax.random.split(key)
         clean = self.medium.to_model(batch[self.medium.column])
         at = self.process.noisy(noise_key, clean, shares)
@@ -126,7 +149,7 @@ class Diffusion(BaseTask):
         x, times = self.process.network_input(at.x, at.time, at.alpha, at.sigma)
         ask = functools.partial(self._network, variables, x, times, classes, low, dropout_key=dropout_key)
         last = None
-        if self.model_config.self_conditioning:
+        if self.remembers:
 
             def first() -> Float[Array, "batch *shape"]:
                 found = self.process.predict(ask(None), at.x, at.alpha, at.sigma).clean
@@ -134,14 +157,12 @@ class Diffusion(BaseTask):
 
             told = jax.random.bernoulli(again_key, self.config.self_conditioning)
             last = jax.lax.cond(told, first, lambda: jnp.zeros_like(clean))
-        return self.process.losses(ask(last), at)
+        return self.process.losses(ask(last), at), at.sigma / at.alpha
 
     def _network(self, variables, x, times, classes, low, last=None, *, dropout_key=None) -> Float[Array, "batch *outputs"]:
         if low is not None:
             x = jnp.concatenate([x, low], axis=-1)
-        training = dropout_key is not None and self.model_config.dropout > 0
-        rngs = {"dropout": dropout_key} if training else None
-        return self.model.apply(variables["unet"], x, times, classes, last, training, rngs=rngs)
+        return call(self.model_config, variables[self.component], x, times, classes, last=last, dropout_key=dropout_key)
 
     # Sampling.
 
@@ -154,7 +175,7 @@ class Diffusion(BaseTask):
         keys = _keys(key, batch["row"])
         known = self.medium.to_model(batch["image"]) if "image" in batch else None
         denoise = self._denoiser(variables, batch)
-        remember = self.model_config.self_conditioning
+        remember = self.remembers
         x = programs.starting_noise(program, keys, shape)
         if "ends" in batch:
             # One noise throughout, for samplers that draw on the way: what differs is where they start.
@@ -213,6 +234,10 @@ class Diffusion(BaseTask):
     # Figures, and weights of others.
 
     @property
+    def flops_per_step(self) -> float:
+        return self.info.batch_size * KINDS[self.component].flops(self.model_config, self.medium.shape[:-1])
+
+    @property
     def units_per_step(self) -> tuple[str, int]:
         return self.medium.units, self.info.batch_size
 
@@ -223,48 +248,24 @@ class Diffusion(BaseTask):
         return (f"data: {self.info}", f"process: {c.schedule}, the network predicts {c.prediction} and is {told}")
 
     def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
-        """From a folder of diffusers' UNet2DModel, or of a pipeline with one."""
+        """The network of a folder of diffusers, or of a pipeline's."""
         path = pipelines.network_folder(folder)
         kind, found = huggingface.read_config(path)
-        if not isinstance(found, UNetConfig):
-            raise CheckpointError(f"{folder} holds a {kind}; this task starts from a UNet2DModel.")
-        place = None if shardings is None else shardings["unet"]["params"]
-        return {"unet": {"params": huggingface.load(path, place, config=self.model_config)}}
+        if not isinstance(found, type(self.model_config)):
+            raise CheckpointError(f"{folder} holds a {kind}; this task has a {type(self.model_config).__name__}.")
+        place = None if shardings is None else shardings[self.component]["params"]
+        return {self.component: {"params": huggingface.load(path, place, config=self.model_config)}}
 
     def export(self, folder: str, variables: Variables, **settings: Any) -> None:
-        """Writes a folder that diffusers' UNet2DModel reads; beside the weights its scheduler, where diffusers has one."""
+        """Writes a folder that diffusers' networks read; beside the weights its scheduler, where diffusers has one."""
         scheduler = schedulers.to_json(self.process.config, self.config.sampling.clip)
         files = {schedulers.FILE: scheduler} if scheduler else {}
         values = {"sample_size": list(self.medium.shape[:-1])}
-        huggingface.save(folder, variables["unet"]["params"], self.model_config, values=values, files=files, **settings)
+        huggingface.save(folder, variables[self.component]["params"], self.model_config, values=values, files=files, **settings)
 
 
 def _keys(key: jax.Array, rows: Int[Array, "batch"]):
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-
-
-def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> Diffusion:
-    """The task for a folder of diffusers: a pipeline with a UNet2DModel, or the network's own with scheduler_config.json beside.
-
-    Raises:
-        CheckpointError: settings that genjax does not have, or a network of another shape than the process asks for.
-    """
-    network_folder = pipelines.network_folder(folder)
-    _, network = huggingface.read_config(network_folder)
-    size = folders.read_json(network_folder / "config.json").get("sample_size") or 32
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    process, sampling = schedulers.from_json(*pipelines.scheduler_json(folder))
-    channels = network.out_channels // (1 + process.learned_variance)
-    if network.in_channels != channels:
-        raise CheckpointError(
-            f"{network_folder} maps {network.in_channels} channels to {network.out_channels}, but its scheduler's variance is "
-            f"'{process.variance}'; the two do not go together."
-        )
-    names = tuple(map(str, range(network.num_classes)))
-    info = ImagesInfo(1, height, width, channels, names)
-    config = DiffusionConfig({}, process=process, label_dropout=0.0, sampling=SamplingConfig(**sampling))
-    labels = Labels(info.attributes, network.null_class)
-    return Diffusion(replace(network, dtype=dtype), Process(process), medium_of(info), labels, config, info)
 
 
 def build(section: Mapping[str, Any], info: Any) -> Diffusion:
@@ -275,23 +276,15 @@ def build(section: Mapping[str, Any], info: Any) -> Diffusion:
     if config.low_resolution:
         medium.check_reduced(config.low_resolution)
     channels = medium.shape[-1]
-    given = {
-        "dimensions": len(medium.shape) - 1,
+    fixed = {
         "in_channels": channels * (1 + (config.low_resolution > 0)),
         "out_channels": channels * (1 + config.process.learned_variance),
         "num_classes": labels.count,
         "null_class": bool(labels) and labels.has_none,
     }
-    if fixed := sorted(set(given) & set(config.model)):
-        raise ConfigError(f"config.task.model sets {', '.join(fixed)}, which follow from the data and the rest of config.task.")
-    network = structure(UNetConfig, given | dict(config.model), "config.task.model")
-    if network.self_conditioning and config.low_resolution:
+    network = make_config(config.network, config.model, medium.shape[:-1], fixed, {})
+    if config.low_resolution and getattr(network, "self_conditioning", False):
         raise ConfigError("config.task.low_resolution and model.self_conditioning do not go together; leave one out.")
-    if any(size % network.factor for size in medium.shape[:-1]):
-        raise ConfigError(
-            f"config.task.model.widths has {len(network.widths)} levels, for which the sides of {medium.units} must be multiples "
-            f"of {network.factor}; they are {'x'.join(map(str, medium.shape[:-1]))}."
-        )
     process = Process(config.process)
     check_defaults(config.sampling, process)
     return Diffusion(network, process, medium, labels, config, info)

@@ -232,7 +232,7 @@ def _places(r: DiffusionRequest, task: "Diffusion") -> tuple[int, ...]:
     if task.medium.column != "image" or task.config.low_resolution:
         raise RequestError("--height and --width are for models that make images from noise; leave them out.")
     places = (r.height or places[0], r.width or places[1])
-    factor = task.model_config.factor
+    factor = task.factor
     if any(side % factor for side in places):
         raise RequestError(f"--height {places[0]} and --width {places[1]} must be multiples of {factor} for this model.")
     return places

@@ -82,7 +82,7 @@ def test_the_network_is_made_for_the_data(task):
         ({"task": {"sampling": {"sampler": "flow_heun"}}}, "for rectified flow, but the model's process is 'linear'"),
         ({"task": {"label_dropout": 1.0}}, "label_dropout is 1.0"),
         ({"task": {"low_resolution": 3}}, "low_resolution 3 does not divide images of 8x8"),
-        ({"image_size": 9}, "must be multiples of 2; they are 9x9"),
+        ({"image_size": 9}, "must be multiples of 2 for .*; they are 9x9"),
         ({"image_size": 0}, "config.data.image_size is 0"),
     ],
 )
