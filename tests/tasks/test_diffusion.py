@@ -12,6 +12,7 @@ from flax import linen as nn
 from PIL import Image
 
 from genjax import data, tasks
+from genjax.diffusion.programs import starting_noise
 from genjax.errors import CheckpointError, ConfigError, RequestError
 from genjax.sampling import Sampler
 from genjax.tasks.diffusion import DiffusionRequest
@@ -23,11 +24,12 @@ MODEL = {"widths": (8, 8), "blocks": 1, "groups": 4, "attention_levels": (), "mi
 
 def build(task=None, **section):
     info = data.describe({"name": "images", "classes": CLASSES, "image_size": 8, "channels": 1, "batch_size": 4} | section)
-    return tasks.build({"name": "diffusion", "model": MODEL, "sampling": {"steps": 4}} | (task or {}), info)
+    section = {"name": "diffusion", "model": MODEL, "sampling": {"steps": 4}, "process": {"prediction": "edm"}}
+    return tasks.build(section | (task or {}), info)
 
 
 def fresh(task, seed=0):
-    """Variables of which no part is silent."""
+    """Variables of which no part is silent. With EDM's preconditioning they are not far from the denoiser of Gaussian data."""
     variables = nn.unbox(task.init(jax.random.key(seed)))
     leaves, tree = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
@@ -153,16 +155,13 @@ def test_nothing_that_a_user_turns_compiles_again(task, variables, sampler):
 def test_guidance_is_between_and_beyond_the_two_predictions(task, variables, sampler):
     """At one step from noise, the clean sample is linear in what the network says (Ho and Salimans, 2022, equation 6)."""
     one = {"num_samples": 2, "steps": 1, "clip": False, "label": ("boot",)}
-    raw = jax.jit(lambda batch: task.sample(variables, batch, jax.random.key(0))["value"])
-    wide = {"label": ("boot",), "steps": 1, "num_samples": 2}
-    told, guided = sampler(variables, [DiffusionRequest(**one)]), sampler(variables, [DiffusionRequest(**one, guidance=1.0001)])
-    assert np.abs(values(told) - values(guided)).max() <= 1
-    inside = sampler(variables, [DiffusionRequest(**one, guidance=3.0, guidance_from=1e6)])
-    np.testing.assert_array_equal(values(inside), values(told))
-    assert raw is not None and wide  # the exact combination is held in tests/diffusion/test_guidance.py
+    told, nearly = sampler(variables, [DiffusionRequest(**one)]), sampler(variables, [DiffusionRequest(**one, guidance=1.0001)])
+    assert np.abs(values(told) - values(nearly)).max() <= 1
+    outside = sampler(variables, [DiffusionRequest(**one, guidance=3.0, guidance_from=1e6)])
+    np.testing.assert_array_equal(values(outside), values(told))
     untold = sampler(variables, [DiffusionRequest(**one | {"label": ("none",)})])
     opposite = sampler(variables, [DiffusionRequest(**one, guidance=0.0)])
-    assert np.abs(values(untold) - values(opposite)).max() <= 1
+    assert np.abs(values(untold) - values(opposite)).max() <= 1 and (values(untold) != values(told)).any()
 
 
 def test_what_is_known_stays_and_the_rest_is_made(task, variables, sampler, picture, tmp_path):
@@ -183,7 +182,7 @@ def test_strength_goes_from_copy_to_new(task, variables, sampler, picture):
     for strength in (0.05, 0.3, 0.6, 1.0):
         asked = DiffusionRequest(image=str(picture), num_samples=4, strength=strength, steps=20, label=("bag",))
         distances.append(np.abs(values(sampler(variables, [asked])) - original).mean())
-    assert distances == sorted(distances) and distances[0] < 0.2 * distances[-1]
+    assert distances == sorted(distances) and distances[0] < 0.3 * distances[-1]
 
 
 def test_inversion_finds_the_noise_of_an_image(task, variables, sampler, picture):
@@ -296,29 +295,25 @@ def test_labels_of_several_attributes():
 
 def test_diffusers_makes_the_same_images_from_our_folder(variables, tmp_path):
     """Their DDIM over their U-Net, from our starting noise."""
-    task = build({"label_dropout": 0.0, "sampling": {"steps": 6}})
+    task = build({"label_dropout": 0.0, "sampling": {"steps": 5}, "process": {}})
     variables = fresh(task)
     task.export(str(tmp_path / "folder"), variables)
     network = diffusers.UNet2DModel.from_pretrained(tmp_path / "folder")
     scheduler = diffusers.DDIMScheduler.from_pretrained(tmp_path / "folder")
-    scheduler.set_timesteps(6)
+    scheduler.set_timesteps(5)  # a divisor of 1,000: otherwise their steps end beside the next one's start
     (batch,) = task.prepare([DiffusionRequest(num_samples=2)])
     keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.key(0), row))(batch["row"])
-    from genjax.diffusion.programs import starting_noise
-
     x = torch.tensor(np.asarray(starting_noise(batch["program"], keys, (8, 8, 1)))).permute(0, 3, 1, 2)
-    x = x / float(batch["program"].starts[0, 1])  # theirs starts at deviation 1
-    ours = batch | {"program": batch["program"]}
     with torch.no_grad():
         for time in scheduler.timesteps:
             x = scheduler.step(network(x, time, class_labels=torch.tensor([0, 1])).sample, time, x).prev_sample
     theirs = np.clip(np.round((x.permute(0, 2, 3, 1).numpy() + 1) * 127.5), 0, 255)
-    found = np.asarray(jax.jit(task.sample)(variables, ours, jax.random.key(0))["value"]).astype(int)
-    assert np.abs(found - theirs).max() <= 2 and np.abs(found - theirs).mean() < 0.2
+    found = np.asarray(jax.jit(task.sample)(variables, batch, jax.random.key(0))["value"]).astype(int)
+    assert np.abs(found - theirs).max() <= 1
     # And our own reading of that folder.
     again, loaded = tasks.open_weights(tmp_path / "folder")
     assert again.config.sampling.sampler == "ddpm" and again.medium.shape == (8, 8, 1)
-    artifacts = Sampler(again)(loaded, [DiffusionRequest(num_samples=2, sampler="ddim", steps=6)])
+    artifacts = Sampler(again)(loaded, [DiffusionRequest(num_samples=2, sampler="ddim", steps=5)])
     np.testing.assert_array_equal(values(artifacts), found[..., 0])
 
 
