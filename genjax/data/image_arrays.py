@@ -2,65 +2,87 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
 from genjax.data.folder_cache import made_once
 from genjax.data.hashing import digest
 from genjax.data.image_files import LARGEST_FILE, decode_image, fit_image
-from genjax.data.sources.trees import Tree
 from genjax.errors import DataError
 from genjax.interop.preprocessor import Preprocessor
 
 log = logging.getLogger(__name__)
 META, PIXELS = "meta.json", "images.u8"
-FORMAT = "1"  # change it when the same file comes to other pixels than before
+FORMAT = "2"  # change it when the same file comes to other pixels than before
+
+OnCorrupt = Literal["raise", "skip"]
+
+
+class ImageFiles(Protocol):
+    """Encoded images that lie in one place: `genjax.data.sources.trees.Tree`, or a prepared dataset."""
+
+    title: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Of names and contents."""
+
+    def read(self, limit: int) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of each, in an order of their own."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageArrays:
-    """Images of one size, with the paths that they had within their place."""
+    """Images of one size, with the paths that they had within their place.
+
+    Attributes:
+        sizes: height and width of each before it was fitted.
+        left_out: names of those that could not be decoded, where that is allowed.
+    """
 
     names: tuple[str, ...]
     images: UInt8[np.ndarray, "images height width channels"]
+    sizes: Int[np.ndarray, "images 2"]
+    left_out: tuple[str, ...] = ()
 
 
-def decode_tree(tree: Tree, size: int, fit: str, channels: int, cache_dir: Path | None) -> ImageArrays:
-    """Every image of a folder or an archive, in its order.
+def decode_images(
+    files: ImageFiles, size: int, fit: str, channels: int, cache_dir: Path | None, on_corrupt: OnCorrupt = "raise"
+) -> ImageArrays:
+    """Every image of a place, in its order.
 
     Args:
-        tree: with images alone.
+        files: images alone.
         size: height and width to bring them to; 0: as they are, which must be one size for all.
         fit: "crop" or "stretch", see `Preprocessor`.
         channels: 1 or 3.
         cache_dir: where the array is kept; None keeps it in memory.
+        on_corrupt: "skip" leaves out images that cannot be decoded.
 
     Raises:
         DataError: no images, one that cannot be decoded, or images of several sizes.
     """
-    preprocessor = Preprocessor(size, size, fit) if size else None
+    decoder = _Decoder(files, Preprocessor(size, size, fit) if size else None, channels, on_corrupt)
     if cache_dir is None:
-        names, rows = [], []
-        for name, image in _decoded(tree, preprocessor, channels):
-            names.append(name)
-            rows.append(image)
-        return ImageArrays(tuple(names), np.stack(rows))
+        images = np.stack(list(decoder))
+        return ImageArrays(tuple(decoder.names), images, np.array(decoder.sizes), tuple(decoder.left_out))
 
     def write(folder: Path) -> None:
-        names, shape = [], ()
         with open(folder / PIXELS, "wb") as file:
-            for name, image in _decoded(tree, preprocessor, channels):
-                names.append(name)
-                shape = image.shape
+            for image in decoder:
                 file.write(np.ascontiguousarray(image).tobytes())
-        (folder / META).write_text(json.dumps({"shape": shape, "names": names}), encoding="utf-8")
+        meta = {"shape": decoder.shape, "names": decoder.names, "sizes": decoder.sizes, "left_out": decoder.left_out}
+        (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 
-    fingerprint = digest(FORMAT, tree.fingerprint, repr((size, fit, channels)))
+    # Not one cache for both: what "skip" left out is an error for "raise".
+    settings = (size, fit, channels) if on_corrupt == "raise" else (size, fit, channels, on_corrupt)
+    fingerprint = digest(FORMAT, files.fingerprint, repr(settings))
     return made_once(Path(cache_dir) / f"images-{fingerprint}", _open, write, "the cache of decoded images")
 
 
@@ -69,21 +91,43 @@ def content_hashes(images: Sequence[np.ndarray]) -> list[str]:
     return [digest(np.ascontiguousarray(image).tobytes()) for image in images]
 
 
-def _decoded(tree: Tree, preprocessor: Preprocessor | None, channels: int):
-    first = None
-    for name, content in tqdm(tree.read(LARGEST_FILE), desc=f"decoding {tree.title}", unit=" images", disable=None, delay=2):
-        image = decode_image(content, str(PurePosixPath(tree.title) / name), channels)
-        array = fit_image(image, preprocessor or Preprocessor(image.height, image.width, "stretch"))
-        if first is not None and array.shape != first[1].shape:
-            (height, width), (old_height, old_width) = array.shape[:2], first[1].shape[:2]
-            raise DataError(
-                f"the images of {tree.title} are of several sizes ({first[0]} is {old_height}x{old_width}, {name} "
-                f"{height}x{width} pixels); set data.image_size to bring them to one."
-            )
-        first = first or (name, array)
-        yield name, array
-    if first is None:
-        raise DataError(f"{tree.title} holds no images (.png, .jpg, .webp, ...); check data.path.")
+class _Decoder:
+    """Decodes and fits one image after the other; what it saw of them is there when the last has come."""
+
+    def __init__(self, files: ImageFiles, preprocessor: Preprocessor | None, channels: int, on_corrupt: OnCorrupt):
+        self.files, self.preprocessor, self.channels, self.on_corrupt = files, preprocessor, channels, on_corrupt
+        self.names: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.left_out: list[str] = []
+        self.shape: tuple[int, ...] = ()
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width channels"]]:
+        title, failure = self.files.title, None
+        contents = self.files.read(LARGEST_FILE)
+        for name, content in tqdm(contents, desc=f"decoding {title}", unit=" images", disable=None, delay=2):
+            try:
+                image = decode_image(content, str(PurePosixPath(title) / name), self.channels)
+            except DataError as error:
+                if self.on_corrupt == "raise":
+                    raise
+                failure = failure or error
+                self.left_out.append(name)
+                continue
+            array = fit_image(image, self.preprocessor or Preprocessor(image.height, image.width, "stretch"))
+            self.shape = self.shape or array.shape
+            if array.shape != self.shape:
+                (height, width), (old_height, old_width) = array.shape[:2], self.shape[:2]
+                raise DataError(
+                    f"the images of {title} are of several sizes ({self.names[0]} is {old_height}x{old_width}, {name} "
+                    f"{height}x{width} pixels); set data.image_size to bring them to one."
+                )
+            self.names.append(name)
+            self.sizes.append((image.height, image.width))
+            yield array
+        if failure is not None and not self.names:
+            raise DataError(f"none of the {len(self.left_out):,} images of {title} can be used. The first: {failure}")
+        if not self.names:
+            raise DataError(f"{title} holds no images (.png, .jpg, .webp, ...); check data.path.")
 
 
 def _open(folder: Path) -> ImageArrays | None:
@@ -91,11 +135,11 @@ def _open(folder: Path) -> ImageArrays | None:
         return None
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        names, shape = tuple(meta["names"]), tuple(meta["shape"])
-        if (folder / PIXELS).stat().st_size != len(names) * int(np.prod(shape)):
+        names, shape, sizes = tuple(meta["names"]), tuple(meta["shape"]), np.array(meta["sizes"])
+        if (folder / PIXELS).stat().st_size != len(names) * int(np.prod(shape)) or sizes.shape != (len(names), 2):
             raise ValueError("its parts do not fit together")
         images = np.memmap(folder / PIXELS, np.uint8, "r", shape=(len(names), *shape))
+        return ImageArrays(names, images, sizes, tuple(meta["left_out"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("the decoded images in %s are damaged (%s) and are made again", folder, error)
         return None
-    return ImageArrays(names, images)

@@ -1,6 +1,7 @@
 """Image files to arrays: decoded by Pillow, on white where they are transparent, brought to a size."""
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from genjax.interop.preprocessor import Preprocessor
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LARGEST_FILE = 1 << 28  # bytes
 MODES = {1: "L", 3: "RGB"}
+DAMAGE = (  # what Pillow's decoders raise for bytes that are not what they should be
+    *(UnidentifiedImageError, Image.DecompressionBombWarning, Image.DecompressionBombError, OSError, ValueError, SyntaxError),
+    *(EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error),
+)
+OF_16_BITS = ("PNG", "PPM")  # formats whose numbers of Pillow's mode I, which holds 32 bits, have 16
 
 
 def is_image(name: str) -> bool:
@@ -31,28 +37,46 @@ def read_image(file: Path | str, preprocessor: Preprocessor, channels: int = 3) 
 
 
 def decode_image(content: bytes, where: str, channels: int = 3) -> Image.Image:
-    """The first picture in a file's bytes, upright as its EXIF says, with 1 or 3 channels of 8 bits.
+    """The first picture in a file's bytes, upright as its EXIF says, on white, with 1 or 3 channels of 8 bits.
+
+    Of numbers of 16 bits the upper 8 are kept; CMYK comes to (255 - ink) (255 - black) / 255, without colour profiles.
 
     Args:
         where: names the file in messages.
 
     Raises:
-        DataError: no image, a damaged one, or one of more pixels than any honest file has (Pillow's limit).
+        DataError: no image, a damaged one, one of more pixels than any honest file has (Pillow's limit), or one whose numbers
+            have no known range (floating point, whole numbers of 32 bits).
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content))
+            kind = image.format
             image = ImageOps.exif_transpose(image)
-    except (UnidentifiedImageError, Image.DecompressionBombWarning, Image.DecompressionBombError, OSError, ValueError) as error:
+    except DAMAGE as error:
         reason = "not an image that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"the image {where} cannot be decoded: {reason}; restore it, or leave it out.") from error
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in OF_16_BITS):
+        image = _upper_bits(image)
+    if image.mode in ("I", "F"):
+        numbers = "floating-point numbers" if image.mode == "F" else "whole numbers of 32 bits"
+        raise DataError(f"the image {where} holds {numbers}, whose range is not known; convert it to 8 or 16 bits.")
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode == "LAB":  # Pillow has no way from it to grey
+        image = image.convert("RGB")
     return image.convert(MODES[channels])
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """Grey of 8 bits from grey of 16; a grey that stands for transparency is white."""
+    numbers = np.asarray(image)
+    grey = (numbers >> 8).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[numbers == transparent] = 255
+    return Image.fromarray(grey)
 
 
 def fit_image(image: Image.Image, preprocessor: Preprocessor) -> UInt8[np.ndarray, "height width channels"]:

@@ -18,7 +18,7 @@ from genjax.config import structure
 from genjax.data.augmentation import AugmentationConfig, augment
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
-from genjax.data.image_arrays import ImageArrays, decode_tree
+from genjax.data.image_arrays import ImageArrays, decode_images
 from genjax.data.sources.trees import Tree
 from genjax.data.text_config import TokenizerConfig
 from genjax.data.tokenizers.base import Tokenizer
@@ -311,7 +311,7 @@ def _images_of(config: ImageQuestionsConfig, sayings: Collection[Saying]) -> Tre
 def _decoded(config: ImageQuestionsConfig, tree: Tree, sayings: Collection[Saying], cache_dir: Path | None) -> ImageArrays:
     """All of them. Raises DataError: one is not there."""
     preprocessor = square(config.image_size)
-    images = decode_tree(tree, config.image_size, preprocessor.fit, channels=3, cache_dir=cache_dir)
+    images = decode_images(tree, config.image_size, preprocessor.fit, channels=3, cache_dir=cache_dir)
     present = set(images.names)
     if absent := next((saying.image for saying in sayings if saying.image not in present), None):
         raise DataError(f"{config.path} holds no {absent}, of which a text speaks; restore it, or check data.image_files.")

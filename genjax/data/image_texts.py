@@ -1,9 +1,8 @@
 """Images with texts (`data.name = "image_texts"`): a folder or an archive with metadata.jsonl, one text drawn for each row.
 
-Each line of a metadata.jsonl is an object with `file_name`, relative to the folder that the file lies in, and the texts.
+Each line of a metadata.jsonl has the texts of one image beside its name, see `genjax.data.metadata`.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +18,10 @@ from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.draws import uniforms
 from genjax.data.found import save_found
 from genjax.data.hashing import digest
-from genjax.data.image_arrays import decode_tree
+from genjax.data.image_arrays import decode_images
 from genjax.data.image_files import is_image
 from genjax.data.images import hold_out
+from genjax.data.metadata import METADATA, Line, metadata_of, read_metadata
 from genjax.data.sources.trees import Tree
 from genjax.data.text_config import TokenizerConfig
 from genjax.data.text_rows import text_rows
@@ -30,8 +30,6 @@ from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
 from genjax.errors import ConfigError, DataError
 
 FORMAT = "1"  # of the rows: change it when the same config gives other batches than before
-METADATA = "metadata.jsonl"
-LARGEST_METADATA = 1 << 30
 TEXT_STREAM, SECOND_STREAM = 0x747874, STREAM + 1
 MOST_WORDS = 32  # of an image that a row's text is drawn from
 
@@ -138,8 +136,8 @@ def build_image_texts(config: Mapping[str, Any], *, seed: int, cache_dir: Path |
     config = structure(ImageTextsDataConfig, config, "config.data")
     cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir
     tree = Tree(config.path, is_image)
-    found = decode_tree(tree, config.image_size, config.fit, config.channels, cache_dir)
-    lines = Tree(config.path, lambda name: PurePosixPath(name).name == METADATA)
+    found = decode_images(tree, config.image_size, config.fit, config.channels, cache_dir)
+    lines = metadata_of(config.path)
     things = read_described(config, lines, found.names)
     held_out = hold_out([PurePosixPath(thing.name).name for thing in things], config.evaluation_fraction)
     train = [thing for thing, out in zip(things, held_out, strict=True) if not out]
@@ -191,16 +189,10 @@ def read_described(config: ImageTextsDataConfig, tree: Tree, names: Sequence[str
     """
     numbers = {name: number for number, name in enumerate(names)}
     found: dict[str, dict[str, Described]] = {}  # by folder, by file name
-    for path, content in tree.read(LARGEST_METADATA):
-        folder = str(PurePosixPath(path).parent)
-        view = PurePosixPath(folder).name
-        entries = found.setdefault(view if config.views else folder, {})
-        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-            if line.strip():
-                thing = _described(config, line, f"{tree.title}: {path}, line {number}", folder, numbers)
-                entries[thing.name] = thing
-    if not found:
-        raise DataError(f"{tree.title} holds no {METADATA}, which would name its images and their texts; check data.path.")
+    for line in read_metadata(tree):
+        place = PurePosixPath(line.folder).name if config.views else line.folder
+        thing = _described(config, line, numbers)
+        found.setdefault(place, {})[thing.name] = thing
     if not config.views:
         return [thing for entries in found.values() for thing in entries.values()]
     if absent := [view for view in config.views if view not in found]:
@@ -274,22 +266,16 @@ class ImageTextRows:
         return augment(images, self.augmentation, self.seed, epochs, rows, stream) if self.training else images
 
 
-def _described(config: ImageTextsDataConfig, line: str, where: str, folder: str, numbers: Mapping[str, int]) -> Described:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where} is not JSON: {error}.") from error
-    name = values.get("file_name") if isinstance(values, dict) else None
-    if not isinstance(name, str):
-        raise DataError(f"{where} names no file: it must be an object with 'file_name'.")
-    path = str(PurePosixPath(folder) / name)
-    if path not in numbers:
-        raise DataError(f"{where} names the image {path}, which is not there.")
-    texts = _strings(values, config.text_field, where)
+def _described(config: ImageTextsDataConfig, line: Line, numbers: Mapping[str, int]) -> Described:
+    if line.path not in numbers:
+        raise DataError(f"{line.where} names the image {line.path}, which is not there.")
+    texts = _strings(line.values, config.text_field, line.where)
     if not texts:
-        raise DataError(f"{where} has no text in {config.text_field!r}; it has {', '.join(values)}; set data.text_field.")
-    words = _strings(values, config.words_field, where) if config.words_field else ()
-    return Described(name if config.views else path, (numbers[path],), texts, words)
+        raise DataError(
+            f"{line.where} has no text in {config.text_field!r}; it has {', '.join(line.values)}; set data.text_field."
+        )
+    words = _strings(line.values, config.words_field, line.where) if config.words_field else ()
+    return Described(line.name if config.views else line.path, (numbers[line.path],), texts, words)
 
 
 def _strings(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

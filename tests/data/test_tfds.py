@@ -5,8 +5,10 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
+from genjax import data
 from genjax.data.sources.tfds import TensorFlowDataset
 from genjax.errors import DataError
 
@@ -30,7 +32,25 @@ BUILD = textwrap.dedent(
             for i in range(first, last):
                 yield i, {"text": f"document number {i}, naïve. " * (i % 3), "number": i}
 
-    TinyTexts(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
+    class TinyImages(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            kinds = tfds.features.ClassLabel(names=["owl", "cat"])
+            shape = tfds.features.Image(shape=(None, None, 3))
+            features = {"image": shape, "label": kinds, "number": np.int32, "title": tfds.features.Text()}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, downloads):
+            return {"train": self._generate_examples(0, 12), "test": self._generate_examples(12, 16)}
+
+        def _generate_examples(self, first, last):
+            for i in range(first, last):
+                content = b"P6 4 4 255\\n" + bytes([i] * 48) if i != 5 else b"damaged"
+                yield i, {"image": content, "label": i % 2, "number": i // 6, "title": "ab"[i % 2]}
+
+    for made in (TinyTexts, TinyImages):
+        made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
     """
 )
 READ = textwrap.dedent(
@@ -42,6 +62,9 @@ READ = textwrap.dedent(
     datasets = genjax.data.build(section, seed=0, cache_dir=None)
     batch = datasets.train.batch(0)
     assert batch["tokens"].shape == (4, 64)
+    images = {"name": "images", "source": "tfds", "path": sys.argv[1], "tfds_name": "tiny_images", "batch_size": 4,
+              "on_corrupt": "skip", "num_threads": 0}
+    assert genjax.data.build(images, seed=0, cache_dir=None).train.batch(0)["image"].shape == (4, 4, 4, 3)
     unwanted = {"tensorflow", "torch", "transformers"} & set(sys.modules)
     assert not unwanted, unwanted
     print(datasets.train.info.num_documents, datasets.evaluation.info.num_documents, datasets.train.fingerprint)
@@ -75,6 +98,56 @@ def test_every_example_comes_once_in_order(data_dir):
     assert [d.text for d in TensorFlowDataset("tiny_texts:1.0.0", "train", data_dir)] == [d.text for d in documents]
     half = list(TensorFlowDataset("tiny_texts", "train[:50%]", data_dir))
     assert [d.text for d in half] == [d.text for d in documents][: len(half)] and 170 < len(half) < 230
+
+
+def images(data_dir, cache_dir=None, **config):
+    given = {"name": "images", "source": "tfds", "path": data_dir, "tfds_name": "tiny_images", "batch_size": 2}
+    return data.build(given | {"on_corrupt": "skip"} | config, seed=0, cache_dir=cache_dir)
+
+
+def numbers_to_labels(dataset):
+    """The label of each image by the number that its pixels are."""
+    count = dataset.batches.rows.num_rows
+    values = dataset.batches.rows.fetch(np.zeros(count, int), np.arange(count))
+    assert (values["image"] == values["image"][:, :1, :1, :1]).all()
+    return dict(zip(values["image"][:, 0, 0, 0].tolist(), values["label"].tolist(), strict=True))
+
+
+def test_images_with_the_classes_that_the_dataset_names(data_dir, tmp_path):
+    there = [i for i in range(12) if i != 5]
+    for cache in (None, tmp_path, tmp_path):
+        sets = images(data_dir, cache, evaluation_tfds_split="test")
+        assert sets.train.info.classes == ("owl", "cat")
+        assert numbers_to_labels(sets.train) == {i: i % 2 for i in there}
+        assert numbers_to_labels(sets.evaluation) == {i: i % 2 for i in range(12, 16)}
+        assert sets.train.info.remarks[0].startswith("1 of tiny_images[train] left out that cannot be decoded (")
+    turned = images(data_dir, classes=("cat", "owl"), evaluation_fraction=0.0).train
+    assert numbers_to_labels(turned) == {i: 1 - i % 2 for i in there}
+    numbered = images(data_dir, label_field="number", evaluation_fraction=0.0).train
+    assert numbers_to_labels(numbered) == {i: i // 6 for i in there} and numbered.info.classes == ("0", "1")
+    titled = images(data_dir, label_field="title", evaluation_fraction=0.0).train
+    assert numbers_to_labels(titled) == {i: i % 2 for i in there} and titled.info.classes == ("a", "b")
+    bare = images(data_dir, labels="none", evaluation_fraction=0.0).train
+    assert numbers_to_labels(bare) == dict.fromkeys(there, 0) and bare.info.classes == ()
+    whole = images(data_dir, evaluation_fraction=0.0).train
+    assert len({found.fingerprint for found in (turned, numbered, titled, bare, whole)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"on_corrupt": "raise"}, r"the image tiny_images\[train\]/\d+ cannot be decoded"),
+        ({"image_field": "picture"}, r"has no feature 'picture'; it has image, label, number, title. Set data.image_field"),
+        ({"label_field": "kind"}, r"has no feature 'kind'; it has image, label, number, title. Set data.label_field"),
+        ({"image_field": "number"}, "the feature 'number' of .* holds no images; set data.image_field to another"),
+        ({"label_field": "image"}, "the feature 'image' of .* holds no texts and no whole numbers; set data.label"),
+        ({"tfds_split": "dev"}, "has no split 'dev', or nothing in it; it has train, test"),
+        ({"classes": ("cat", "dog")}, "images of the class 'owl', which is not one of the 2"),
+    ],
+)
+def test_images_that_cannot_be_read(data_dir, config, message):
+    with pytest.raises(DataError, match=message):
+        images(data_dir, **config)
 
 
 def test_fingerprints(data_dir):
