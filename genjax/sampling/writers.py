@@ -62,12 +62,12 @@ def _write_images(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
     images = [np.asarray(a.value) for a in artifacts]
     if path.suffix:
         _expect(path, ".png", "images")
-        _write_png(path, images[0] if len(images) == 1 else grid(images), [a.metadata for a in artifacts])
+        _write_png(path, images[0] if len(images) == 1 else _grid_of(artifacts), [a.metadata for a in artifacts])
         return [path]
     files = _numbered(artifacts, path, ".png")
     for file, image, artifact in zip(files, images, artifacts, strict=True):
         _write_png(file, image, [artifact.metadata])
-    _write_png(path / "grid.png", grid(images), [a.metadata for a in artifacts])
+    _write_png(path / "grid.png", _grid_of(artifacts), [a.metadata for a in artifacts])
     return [path / "grid.png", *files]
 
 
@@ -91,9 +91,14 @@ WRITERS: Mapping[str, Callable[[Sequence[Artifact], Path], list[Path]]] = {
 }
 
 
-def grid(images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> UInt8[np.ndarray, "height width 3"]:
-    """Images in rows of about equal length and number, white between them and beside smaller ones."""
-    columns = int(np.ceil(np.sqrt(len(images))))
+def _grid_of(artifacts: Sequence[Artifact]) -> UInt8[np.ndarray, "height width 3"]:
+    """Of images; in `columns`, where the first one's metadata names them."""
+    return grid([np.asarray(a.value) for a in artifacts], artifacts[0].metadata.get("columns", 0))
+
+
+def grid(images: Sequence[UInt8[np.ndarray, "height width 3"]], columns: int = 0) -> UInt8[np.ndarray, "height width 3"]:
+    """Images in rows of that many, or of about as many as there are rows; white between them and beside smaller ones."""
+    columns = min(columns, len(images)) or int(np.ceil(np.sqrt(len(images))))
     height, width = (max(image.shape[axis] for image in images) + GRID_GAP for axis in (0, 1))
     rows = -(-len(images) // columns)
     canvas = np.full((rows * height - GRID_GAP, columns * width - GRID_GAP, 3), 255, np.uint8)

@@ -313,8 +313,14 @@ def present(requests: Sequence[DiffusionRequest], arrays: Sequence[Batch], task:
 def _metadata(request: DiffusionRequest, task: "Diffusion") -> Mapping[str, Any]:
     """What made a sample: the defaults that a request left open, and what it asked for beside them."""
     way = _way(request, task)
-    given = {"sampler": way.sampler, "steps": way.steps, "spacing": way.spacing or task.process.config.default_spacing}
+    given: dict[str, Any] = {
+        "sampler": way.sampler,
+        "steps": way.steps,
+        "spacing": way.spacing or task.process.config.default_spacing,
+    }
     given["guidance"] = task.config.sampling.guidance if request.guidance is None else request.guidance
+    if not request.label and len(task.labels.attributes) == 1:
+        given["columns"] = len(task.labels.attributes[0][1])  # of a grid: one for each class
     plain = DiffusionRequest()
     asked = {name: value for name, value in vars(request).items() if value != getattr(plain, name)}
     return given | {name: value for name, value in asked.items() if name not in (*given, "label", "num_samples", "trajectory")}
