@@ -55,9 +55,10 @@ class UNet(nn.Module):
         if c.self_conditioning:
             x = jnp.concatenate([x, jnp.zeros_like(x) if last_clean is None else last_clean], axis=-1)
         condition = self._conditions(times, classes, condition)
-        residual, attend, attend_context = (
-            nn.remat(of, static_argnums=(3,)) if c.remat else of for of in (ResidualBlock, AttentionBlock, ContextBlock)
-        )
+        residual, attend, attend_context = ResidualBlock, AttentionBlock, ContextBlock
+        if c.remat:  # `train` is static, counted without self
+            residual = nn.remat(residual, static_argnums=(3,))
+            attend, attend_context = nn.remat(attend), nn.remat(attend_context)
         init = INITIALIZERS[c.initialization]
         h = Conv(c.stem, kernel_init=init.inner, dtype=dtype, name="conv_in")(x)
         skips = [h]

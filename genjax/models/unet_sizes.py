@@ -51,11 +51,11 @@ UNET_SIZES: Mapping[str, UNetConfig] = MappingProxyType(
         "ddpm_cifar10": _DDPM,
         "ddpm_lsun256": replace(_DDPM, widths=(128, 128, 256, 256, 512, 512), attention_levels=(4,), dropout=0.0),
         # Dhariwal and Nichol, 2021, table 4 and appendix I: ImageNet, class-conditional, learned variances.
-        # 295,899,462 · 421,529,606 · 553,838,086 · 558,977,798.
+        # 295,904,454 · 421,529,606 · 553,838,086.
         "adm_imagenet64": replace(_ADM, widths=(192, 384, 576, 768), blocks=3, attention_levels=(1, 2, 3), dropout=0.1),
-        "adm_imagenet128": replace(_ADM, widths=(256, 256, 512, 768, 1024), attention_levels=(2, 3, 4)),
+        "adm_imagenet128": replace(_ADM, widths=(256, 256, 512, 768, 1024), attention_levels=(2, 3, 4), head_width=0, heads=4),
         "adm_imagenet256": replace(_ADM, widths=(256, 256, 512, 512, 1024, 1024), attention_levels=(3, 4, 5)),
-        # Karras et al., 2022, CIFAR-10, unconditional, with 9 numbers that say how a picture was augmented. 55,735,043.
+        # Karras et al., 2022, CIFAR-10, unconditional, with 9 numbers that say how a picture was augmented. 55,733,891.
         "ddpmpp_cifar10": _DDPMPP,
         # Rombach et al., 2022, as Stable Diffusion 1 and 2. 859,520,964 · 865,910,724.
         "stable_diffusion_1": _STABLE,
