@@ -6,6 +6,7 @@ from functools import partial
 from genjax.diffusion.programs import Program
 from genjax.diffusion.samplers.consistency import consistency, lcm
 from genjax.diffusion.samplers.exponential import dpm_solver, dpm_solver_singlestep, unipc
+from genjax.diffusion.samplers.langevin import predictor_corrector
 from genjax.diffusion.samplers.multistep import deis, lms, plms, pndm
 from genjax.diffusion.samplers.one_step import ddim, ddpm, euler, euler_ancestral
 from genjax.diffusion.samplers.two_step import dpm_sde, edm, flow_heun, heun, kdpm2
@@ -33,6 +34,7 @@ SAMPLERS: dict[str, Callable[..., Program]] = {
     "dpm++_3m_sde": partial(dpm_solver, order=3, stochastic=True),
     "dpm++_sde": dpm_sde,
     "unipc": unipc,
+    "predictor_corrector": predictor_corrector,
     "flow_euler": euler,
     "flow_heun": flow_heun,
     "lcm": lcm,

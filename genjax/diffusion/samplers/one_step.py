@@ -52,7 +52,7 @@ def ddpm(grid: Grid, variance: str = "small") -> Program:
     evaluations = []
     for _, start, end in grid.steps():
         small, large = posterior_variance(start, end), forward_variance(start, end)
-        mean = forward_scale(start, end) * end.sigma**2 / start.sigma**2 * X + end.alpha * large / start.sigma**2 * CLEAN
+        mean = posterior_mean(start, end)
         if not small:
             evaluations.append(Evaluation(start, (mean,)))
         elif variance == "learned":
@@ -67,6 +67,12 @@ def ancestral_split(start: float, end: float, eta: float = 1.0) -> tuple[float, 
     """(down, up), down^2 + up^2 = end^2: how far to go without noise from sigma / alpha `start`, and how much to add."""
     up = min(end, eta * end * math.sqrt(max(1 - (end / start) ** 2, 0.0))) if end else 0.0
     return math.sqrt(max(end**2 - up**2, 0.0)), up
+
+
+def posterior_mean(start: Level, end: Level) -> Weights:
+    """Of the sample at `end`, where that at `start` and the clean one are known."""
+    variance = start.sigma**2
+    return forward_scale(start, end) * end.sigma**2 / variance * X + end.alpha * forward_variance(start, end) / variance * CLEAN
 
 
 def posterior_variance(start: Level, end: Level) -> float:
