@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from genjax.config import structure
 from genjax.diffusion import editing, guidance, predictions, programs
+from genjax.diffusion.augmentation import augment_edm
 from genjax.diffusion.losses import uncertain
 from genjax.diffusion.predictions import Prediction, over
 from genjax.diffusion.process import Process, ProcessConfig
@@ -25,6 +26,7 @@ from genjax.tasks.diffusion_networks import KINDS, NetworkConfig, call, kind_of,
 from genjax.tasks.diffusion_requests import DiffusionRequest, SamplingConfig, check_defaults, prepare, present
 from genjax.tasks.labels import Labels
 
+AUGMENTATION_LABELS = 9  # of `augment_edm`
 QUARTERS = 4  # of the levels of noise, by each of which held-out losses are told
 
 
@@ -42,6 +44,7 @@ class DiffusionConfig:
     label_dropout: float = 0.1  # the share of rows that are told no label (for guidance; Ho and Salimans, 2022)
     # Super-resolution: the network is told the image at a size so many times smaller (Saharia et al., 2021); 0: it is not.
     low_resolution: int = 0
+    augment: float = 0.0  # how often images are changed in each of EDM's ways (`diffusion.augmentation`), of which they tell
     uncertainty: bool = False  # a learned weight for each level beside process.weighting (EDM2; see models/uncertainty.py)
     self_conditioning: float = 0.5  # the share of batches that are told a first prediction, where model.self_conditioning
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # what a request that says nothing gets
@@ -49,7 +52,7 @@ class DiffusionConfig:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
-        for name in ("label_dropout", "self_conditioning"):
+        for name in ("label_dropout", "self_conditioning", "augment"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
         if self.low_resolution < 0 or self.low_resolution == 1:
@@ -112,7 +115,7 @@ class Diffusion(BaseTask):
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
         """The mean weighed error over the batch (`Process.losses`)."""
-        level_key, label_key, dropout_key, rest = jax.random.split(key, 4)
+        level_key, label_key, dropout_key, augment_key, rest = jax.random.split(key, 5)
         weights = batch["mask"].astype(jnp.float32)
         classes = None
         if self.labels:
@@ -120,7 +123,10 @@ class Diffusion(BaseTask):
             dropped = jax.random.bernoulli(label_key, self.config.label_dropout, (len(classes), 1))
             classes = jnp.where(dropped, self.labels.none, classes)
         shares = self.process.draw_shares(level_key, len(weights))
-        losses, ratios = self._losses(variables, batch, rest, shares, classes, dropout_key)
+        clean, condition = self.medium.to_model(batch[self.medium.column]), None
+        if self.config.augment:
+            clean, condition = augment_edm(augment_key, clean, self.config.augment)
+        losses, ratios = self._losses(variables, clean, rest, shares, classes, condition, dropout_key)
         weight = jnp.sum(weights)
         mean = lambda losses: jnp.sum(losses * weights) / jnp.maximum(weight, 1.0)  # noqa: E731
         if not self.config.uncertainty:
@@ -133,21 +139,22 @@ class Diffusion(BaseTask):
         weights = batch["mask"].astype(jnp.float32)
         shares = (jax.random.uniform(key) + jnp.arange(len(weights)) * 0.6180339887498949) % 1.0  # the golden ratio spreads them
         classes = self.labels.classes(batch["label"]) if self.labels else None
-        losses, _ = self._losses(variables, batch, jax.random.fold_in(key, 1), shares, classes)
+        clean = self.medium.to_model(batch[self.medium.column])
+        losses, _ = self._losses(variables, clean, jax.random.fold_in(key, 1), shares, classes)
         sums = {"loss": (jnp.sum(losses * weights), jnp.sum(weights))}
         for quarter in range(QUARTERS):
             chosen = weights * (jnp.floor(shares * QUARTERS) == quarter)
             sums[f"loss_of_quarter_{quarter + 1}"] = (jnp.sum(losses * chosen), jnp.sum(chosen))
         return sums
 
-    def _losses(self, variables, batch, key, shares, classes, dropout_key=None):
+    def _losses(self, variables, clean, key, shares, classes, condition=None, dropout_key=None):
         """The loss of each row, and sigma / alpha of its level."""
         noise_key, again_key = jax.random.split(key)
-        clean = self.medium.to_model(batch[self.medium.column])
         at = self.process.noisy(noise_key, clean, shares)
         low = self.medium.enlarged(self.medium.reduced(clean, self.config.low_resolution)) if self.config.low_resolution else None
         x, times = self.process.network_input(at.x, at.time, at.alpha, at.sigma)
-        ask = functools.partial(self._network, variables, x, times, classes, low, dropout_key=dropout_key)
+        told = {"condition": condition, "dropout_key": dropout_key}
+        ask = functools.partial(self._network, variables, x, times, classes, low, **told)
         last = None
         if self.remembers:
 
@@ -155,14 +162,14 @@ class Diffusion(BaseTask):
                 found = self.process.predict(ask(None), at.x, at.alpha, at.sigma).clean
                 return jax.lax.stop_gradient(found)
 
-            told = jax.random.bernoulli(again_key, self.config.self_conditioning)
-            last = jax.lax.cond(told, first, lambda: jnp.zeros_like(clean))
+            again = jax.random.bernoulli(again_key, self.config.self_conditioning)
+            last = jax.lax.cond(again, first, lambda: jnp.zeros_like(clean))
         return self.process.losses(ask(last), at), at.sigma / at.alpha
 
-    def _network(self, variables, x, times, classes, low, last=None, *, dropout_key=None) -> Float[Array, "batch *outputs"]:
+    def _network(self, variables, x, times, classes, low, last=None, **told) -> Float[Array, "batch *outputs"]:
         if low is not None:
             x = jnp.concatenate([x, low], axis=-1)
-        return call(self.model_config, variables[self.component], x, times, classes, last=last, dropout_key=dropout_key)
+        return call(self.model_config, variables[self.component], x, times, classes, last=last, **told)
 
     # Sampling.
 
@@ -282,7 +289,10 @@ def build(section: Mapping[str, Any], info: Any) -> Diffusion:
         "num_classes": labels.count,
         "null_class": bool(labels) and labels.has_none,
     }
-    network = make_config(config.network, config.model, medium.shape[:-1], fixed, {})
+    optional = {"condition_features": AUGMENTATION_LABELS if config.augment else 0}
+    network = make_config(config.network, config.model, medium.shape[:-1], fixed, optional)
+    if config.augment and medium.column != "image":
+        raise ConfigError("config.task.augment is for images; leave it out for sounds.")
     if config.low_resolution and getattr(network, "self_conditioning", False):
         raise ConfigError("config.task.low_resolution and model.self_conditioning do not go together; leave one out.")
     process = Process(config.process)
