@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from genjax.data.folder_cache import made_once
 from genjax.data.hashing import digest
 from genjax.data.image_files import LARGEST_FILE, decode_image, fit_image
 from genjax.data.sources.trees import Tree
 from genjax.errors import DataError
 from genjax.interop.preprocessor import Preprocessor
+from genjax.storage.folder_cache import made_once
 
 log = logging.getLogger(__name__)
 META, PIXELS = "meta.json", "images.u8"
@@ -61,7 +61,7 @@ def decode_tree(tree: Tree, size: int, fit: str, channels: int, cache_dir: Path 
         (folder / META).write_text(json.dumps({"shape": shape, "names": names}), encoding="utf-8")
 
     fingerprint = digest(FORMAT, tree.fingerprint, repr((size, fit, channels)))
-    return made_once(Path(cache_dir) / f"images-{fingerprint}", _open, write, "the cache of decoded images")
+    return made_once(Path(cache_dir) / f"images-{fingerprint}", _open, write, "the cache of decoded images", "data.cache_dir")
 
 
 def content_hashes(images: Sequence[np.ndarray]) -> list[str]:
