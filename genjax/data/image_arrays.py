@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
-from genjax.data.folder_cache import made_once
 from genjax.data.hashing import digest
 from genjax.data.image_files import LARGEST_FILE, decode_image, fit_image
 from genjax.errors import DataError
 from genjax.interop.preprocessor import Preprocessor
+from genjax.storage.folder_cache import made_once
 
 log = logging.getLogger(__name__)
 META, PIXELS = "meta.json", "images.u8"
@@ -82,8 +82,8 @@ def decode_images(
 
     # Not one cache for both: what "skip" left out is an error for "raise".
     settings = (size, fit, channels) if on_corrupt == "raise" else (size, fit, channels, on_corrupt)
-    fingerprint = digest(FORMAT, files.fingerprint, repr(settings))
-    return made_once(Path(cache_dir) / f"images-{fingerprint}", _open, write, "the cache of decoded images")
+    final = Path(cache_dir) / f"images-{digest(FORMAT, files.fingerprint, repr(settings))}"
+    return made_once(final, _open, write, "the cache of decoded images", "data.cache_dir")
 
 
 def content_hashes(images: Sequence[np.ndarray]) -> list[str]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genjax.data.corpus import Corpus, open_corpus
-from genjax.data.folder_cache import made_once
 from genjax.data.tokenizers.base import Tokenizer
 from genjax.data.tokenizers.load import load_tokenizer
 from genjax.errors import DataError
+from genjax.storage.folder_cache import made_once
 
 log = logging.getLogger(__name__)
 META = "meta.json"
@@ -40,7 +40,7 @@ def cached(cache_dir: Path, fingerprint: str, make: Callable[[Path], Tokenized])
     def write(folder: Path) -> None:
         _write(folder, make(folder))
 
-    return made_once(Path(cache_dir) / f"text-{fingerprint}", _open, write, "the cache of tokenized text")
+    return made_once(Path(cache_dir) / f"text-{fingerprint}", _open, write, "the cache of tokenized text", "data.cache_dir")
 
 
 def _write(folder: Path, made: Tokenized) -> None:

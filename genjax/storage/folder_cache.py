@@ -13,7 +13,13 @@ from genjax.errors import DataError
 Found = TypeVar("Found")
 
 
-def made_once(final: Path, find: Callable[[Path], Found | None], write: Callable[[Path], None], what: str) -> Found:
+def made_once(
+    final: Path,
+    find: Callable[[Path], Found | None],
+    write: Callable[[Path], None],
+    what: str,
+    setting: str,
+) -> Found:
     """What `find(final)` gives, after `write(folder)` made the folder if need be.
 
     `write` gets a temporary folder beside the final one, which takes its name when all is written. One process makes while
@@ -22,6 +28,7 @@ def made_once(final: Path, find: Callable[[Path], Found | None], write: Callable
     Args:
         find: None where there is no such folder, or a damaged one, which is then made again.
         what: names the cache in messages, such as "the cache of tokenized text".
+        setting: what says where it lies, for messages, such as "data.cache_dir".
 
     Raises:
         DataError: the folder cannot be written, or not be read back.
@@ -45,11 +52,11 @@ def made_once(final: Path, find: Callable[[Path], Found | None], write: Callable
     except OSError as error:
         raise DataError(
             f"{what} {final.parent} cannot be written: {error.strerror or error}. "
-            "Free some space, or set data.cache_dir to another folder."
+            f"Free some space, or set {setting} to another folder."
         ) from error
     found = find(final)
     if found is None:
-        raise DataError(f"{what} {final} cannot be read back; remove it, or set data.cache_dir to another folder.")
+        raise DataError(f"{what} {final} cannot be read back; remove it, or set {setting} to another folder.")
     return found
 
 

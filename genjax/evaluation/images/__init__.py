@@ -1,0 +1,1 @@
+"""Measures of generated images, on the features that a network gives of them."""
