@@ -6,7 +6,7 @@
 
 Hardware: two CPU cores, about half an hour for 128 passes over the data. GENJAX_DATA names the folder that holds
 spoken_digits.zip.
-Expected: a word error rate under 20 % on the speaker that was held out (not yet measured).
+Measured: a word error rate of 9.4 % on the speaker that was held out (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,0 +1,114 @@
+"""Networks of our own runs that look at what another run makes: features for measures of images, and what a sample shows."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from genjax.config import config_hash
+from genjax.data.shapes import ShapesInfo
+from genjax.data.sources import shape_reader
+from genjax.errors import RequestError
+from genjax.evaluation.images.features import FeatureNetwork, Features
+from genjax.sampling import writers
+from genjax.sampling.loop import Sampler
+from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
+from genjax.tasks.classification import Classification
+from genjax.tasks.contract import Artifact, Task, Variables
+from genjax.tasks.image_batches import normalize
+from genjax.tasks.speech import Speech
+
+# What samples show: for each, attributes and the values that were read; an attribute that cannot be told is left out.
+Judge = Callable[[Sequence[Artifact]], list[Mapping[str, str]]]
+
+
+def feature_network(workdir: Path | str) -> FeatureNetwork:
+    """The features and logits of a classifier that a run trained; its figures bear the names of network and run, and the step.
+
+    Raises:
+        GenjaxError: no run, or one of another task.
+    """
+    task, variables, step = _open(workdir)
+    if not isinstance(task, Classification):
+        raise RequestError(f"{workdir} is no run of task 'classification', whose features could measure images.")
+    p, channels = task.preprocessor, task.model_config.channels
+
+    def apply(variables: Variables, images: jax.Array) -> Features:
+        images = images.astype(jnp.float32)
+        if channels == 1:
+            images = images.mean(-1, keepdims=True)
+        if images.shape[1:3] != (p.height, p.width):
+            images = jax.image.resize(images, (len(images), p.height, p.width, channels), "linear", antialias=True)
+        found = task.model.apply(variables["vit"], normalize(images, p))
+        return Features(found.features[:, 0], found.logits)
+
+    name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{step}"
+    return FeatureNetwork(name, p.height, apply, variables)
+
+
+def judge_of(workdir: Path | str) -> Judge:
+    """What a run's model says of samples: the class of images, the text of sounds.
+
+    Raises:
+        GenjaxError: no run, or one of another task.
+    """
+    task, variables, _ = _open(workdir)
+    if isinstance(task, Classification):
+        network = feature_network(workdir)
+
+        def classes(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
+            logits = network.features(stacked(artifacts)).logits
+            return [{"class": task.info.classes[best]} for best in logits.argmax(1)]
+
+        return classes
+    if isinstance(task, Speech):
+        sampler = Sampler(task)
+
+        def texts(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
+            with tempfile.TemporaryDirectory() as folder:
+                files = writers.write(artifacts, Path(folder) / "sounds")
+                heard = sampler(variables, [task.request_type(sound=str(file), temperature=0.0) for file in files])
+            return [{"text": artifact.value.strip()} for artifact in heard]
+
+        return texts
+    raise RequestError(f"{workdir} is a run that neither classifies images nor writes down sounds; name one that does.")
+
+
+def shapes_judge(info: ShapesInfo) -> Judge:
+    """What the reader of drawn shapes finds, without any network."""
+
+    def read(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
+        found = shape_reader.read(stacked(artifacts), info.num_groups)
+        return [
+            {name: values[number] for (name, values), number in zip(info.attributes, row, strict=True) if number >= 0}
+            for row in found
+        ]
+
+    return read
+
+
+def stacked(artifacts: Sequence[Artifact]) -> UInt8[np.ndarray, "images height width 3"]:
+    """Images as one array. Raises RequestError: of several sizes."""
+    if len({artifact.value.shape for artifact in artifacts}) > 1:
+        raise RequestError("the images are of several sizes; ask for one.")
+    return np.stack([artifact.value for artifact in artifacts])
+
+
+def agreement(asked: Sequence[Mapping[str, str]], found: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """The share of samples that show each attribute that was asked for; and of those that show all, where there are several."""
+    names = list(asked[0])
+    right = np.array([[one.get(name) == wish[name] for name in names] for wish, one in zip(asked, found, strict=True)])
+    shares = {f"agreement_{name}": float(share) for name, share in zip(names, right.mean(0), strict=True)}
+    if len(names) > 1:
+        shares |= {"agreement": float(right.mean()), "agreement_of_all": float(right.all(1).mean())}
+    return shares
+
+
+def _open(workdir: Path | str) -> tuple[Task, Variables, Any]:
+    task = run_task(workdir)
+    return task, run_variables(workdir, task), newest_checkpoint(workdir)

@@ -1,0 +1,199 @@
+"""Measures what a run makes: images by their distance from real ones and by what they show, sounds by what is heard.
+
+python -m genjax.sampling.sample_evaluation --workdir=runs/clothes --features=runs/fashion_mnist --out=measured
+python -m genjax.sampling.sample_evaluation --workdir=runs/clothes --features=runs/fashion_mnist --checkpoint=all --out=curve
+python -m genjax.sampling.sample_evaluation --workdir=runs/edm --inception=pt_inception-2015-12-05-6726825d.pth --out=fid
+python -m genjax.sampling.sample_evaluation --workdir=runs/said --judge=runs/digits --out=heard
+
+DIR gets summary.json (a list of figures for each checkpoint), the samples of the last one as a picture or files and, where there
+are several checkpoints, curves.png. Figures bear the name of the network whose features they are of. Further options are those
+of the run's requests, such as --steps, --sampler and --guidance.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genjax import data
+from genjax.data.dataset import Dataset
+from genjax.data.shapes import ShapesInfo
+from genjax.errors import RequestError, exit_code
+from genjax.evaluation.images.collection import Collection, collect
+from genjax.evaluation.images.features import FeatureNetwork
+from genjax.evaluation.images.inception import inception_network
+from genjax.evaluation.images.measures import MeasureConfig, measure
+from genjax.evaluation.images.reference import cached_reference
+from genjax.interop import inception
+from genjax.parallel import processes
+from genjax.sampling import writers
+from genjax.sampling.judges import Judge, agreement, feature_network, judge_of, shapes_judge, stacked
+from genjax.sampling.loop import Sampler
+from genjax.sampling.requests import make_requests, parse_options
+from genjax.sampling.run import read_config, run_task, run_variables
+from genjax.sampling.summaries import write_json, writing
+from genjax.storage.restore import checkpoint_steps
+from genjax.tasks.contract import Artifact
+
+SHOWN = 100  # samples in the picture
+ALL = "all"
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m genjax.sampling.sample_evaluation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument("--workdir", required=True, help="a run directory of train.py")
+    result.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    result.add_argument("--checkpoint", default="", help="a step, or all that the run keeps (default: the newest)")
+    result.add_argument("--samples", type=int, default=2000, metavar="N", help="how many are made (default 2000)")
+    result.add_argument("--features", metavar="RUN", help="measure images by the features of a run of task classification")
+    result.add_argument("--inception", metavar="FILE", help="measure images by the published Inception weights in a file")
+    result.add_argument("--inception_sha256", default=inception.SHA256, help="of that file, where it is to be another one")
+    result.add_argument(
+        "--judge", metavar="RUN", help="a classifier or recognizer that says what samples show (default: --features)"
+    )
+    result.add_argument("--reference", choices=("train", "held_out"), default="train", help="which real images (default train)")
+    result.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
+    return result
+
+
+def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]]:
+    """Samples, measures, writes; returns the content of summary.json.
+
+    Raises:
+        GenjaxError: anything that the person at the keyboard can mend.
+    """
+    folder, workdir = Path(options.out), Path(options.workdir)
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"{folder} already holds files; choose another --out.")
+    if options.samples < 2:
+        raise RequestError(f"--samples={options.samples}: measure 2 or more.")
+    processes.initialize()
+    task = run_task(workdir)
+    common = parse_options(task.request_type, rest, others=list(vars(options)))
+    (request,) = make_requests(task.request_type, common | {"num_samples": options.samples})
+    steps = _steps(workdir, options.checkpoint)
+    networks = [feature_network(options.features)] if options.features else []
+    networks += [inception_network(options.inception, options.inception_sha256)] if options.inception else []
+    info = getattr(task, "info", None)
+    judge: Judge | None = None
+    if options.judge or (options.features and getattr(info, "attributes", ())):
+        judge = judge_of(options.judge or options.features)
+    elif isinstance(info, ShapesInfo):
+        judge = shapes_judge(info)
+    if not networks and judge is None:
+        raise RequestError("nothing to measure with: name --features, --inception or --judge.")
+    references = [_reference(network, workdir, options.reference) for network in networks]
+    sampler, rows, artifacts = Sampler(task), [], []
+    for step in steps:
+        artifacts = sampler(run_variables(workdir, task, step), [request], seed=options.seed, progress=True)
+        row: dict[str, Any] = {"checkpoint": step, "samples": len(artifacts), "request": artifacts[0].metadata, "figures": {}}
+        for network, reference in zip(networks, references, strict=True):
+            found = measure(collect(network, [stacked(artifacts)]), reference, _config(len(artifacts)))
+            row["figures"] |= found.figures
+            row["notes"] = [*row.get("notes", ()), *found.notes]
+        if judge and "label" in artifacts[0].metadata:
+            asked = [artifact.metadata["label"] for artifact in artifacts]
+            row["figures"] |= agreement(asked, judge(artifacts))
+        rows.append(row)
+        _say(row)
+    if processes.is_main():
+        write_json(folder / "summary.json", rows)
+        _show(artifacts, folder)
+        if len(rows) > 1:
+            draw(folder / "curves.png", rows)
+    return rows
+
+
+def _steps(workdir: Path, wish: str) -> list[int]:
+    """The checkpoints to measure, the oldest first. Raises RequestError: one that the run does not have."""
+    found = sorted(checkpoint_steps(workdir / "checkpoints"))
+    if not found:
+        raise RequestError(f"{workdir} has no checkpoints; train it first.")
+    if wish == ALL:
+        return found
+    if wish and (not wish.isdecimal() or int(wish) not in found):
+        raise RequestError(f"--checkpoint={wish}: {workdir} has {', '.join(map(str, found))}; name one, or all.")
+    return [int(wish)] if wish else found[-1:]
+
+
+def _reference(network: FeatureNetwork, workdir: Path, part: str) -> Collection:
+    """The features of the run's own images, as they are before any augmentation; kept in the run."""
+    config = read_config(workdir)
+    section = {key: value for key, value in config["data"].items() if key != "augmentation"} | {"shuffle": False}
+    datasets = data.build(section, seed=config.get("seed", 0), cache_dir=workdir / "cache")
+    dataset = datasets.train if part == "train" else datasets.evaluation
+    if dataset is None:
+        raise RequestError(f"{workdir} held nothing out; use --reference=train.")
+    make = lambda: collect(network, _images(dataset))  # noqa: E731
+    return cached_reference(workdir / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
+
+
+def _images(dataset: Dataset) -> Iterator[np.ndarray]:
+    """One epoch, in order, in three channels."""
+    left = dataset.batches.rows.num_rows
+    for batch in dataset.iterate():
+        images = batch["image"][:left]
+        yield np.broadcast_to(images, (*images.shape[:3], 3))
+        left -= len(images)
+        if not left:
+            return
+
+
+def _config(samples: int) -> MeasureConfig:
+    return dataclasses.replace(MeasureConfig(), kernel_subset_size=min(1000, samples))
+
+
+def _say(row: Mapping[str, Any]) -> None:
+    if processes.is_main():
+        for note in row.get("notes", ()):
+            print(note, file=sys.stderr)
+        figures = "\n".join(f"  {name}: {value:.4g}" for name, value in row["figures"].items())
+        print(f"checkpoint {row['checkpoint']}, {row['samples']:,} samples\n{figures}", flush=True)
+
+
+def _show(artifacts: Sequence[Artifact], folder: Path) -> None:
+    images = artifacts[0].kind == "image"
+    writers.write(artifacts[: SHOWN if images else 20], folder / ("samples.png" if images else "samples"))
+
+
+def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Each figure over the checkpoints."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    names = [name for name in rows[0]["figures"] if not name.endswith("_deviation")]
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    figure, axes = pyplot.subplots(lines, columns, figsize=(4.2 * columns, 3 * lines), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.plot([row["checkpoint"] for row in rows], [row["figures"][name] for row in rows], marker="o", markersize=3)
+        axis.set_title(name.replace("/", "\n"), fontsize=8)
+        axis.set_xlabel("step", fontsize=8)
+        axis.grid(alpha=0.3)
+        axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+    figure.tight_layout()
+    with writing(file):
+        figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def main(arguments: list[str]) -> int:
+    options, rest = parser().parse_known_args(arguments)
+    return exit_code(lambda: run(options, rest))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
