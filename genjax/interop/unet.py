@@ -4,6 +4,7 @@ A convolution's kernel (features, channels, height, width) is ours (height, widt
 count from the coarsest level, ours bear the number of the level.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -215,6 +216,7 @@ def _transformer(config: UNetConfig, theirs: str, ours: str, heads: tuple[int, i
     return rows
 
 
+@functools.lru_cache(8)  # it takes a second where there are hundreds of blocks, and reading a folder asks several times
 def shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
     sample = jax.ShapeDtypeStruct((1, *[config.factor] * config.dimensions, config.in_channels), "float32")
     number = jax.ShapeDtypeStruct((1,), "int32")

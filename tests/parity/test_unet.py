@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 from flax.traverse_util import unflatten_dict
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from genjax.errors import CheckpointError, ConfigError
@@ -106,11 +107,12 @@ def run_theirs(model, x, times, given):
 def test_numbers_and_gradients(name):
     model, config, params = build(name)
     x, times, given = draw(config)
-    with FlopCounterMode(display=False) as counter:
+    # torch's counter does not know its fused attention on CPU.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         expected = run_theirs(model, x, times, given)
     (expected**2).mean().backward()
-    # Ours counts three passes, and what only the norms and activations do in none.
-    assert len(x) * flops_per_sample(config, x.shape[1:3], 5) / 3 == pytest.approx(counter.get_total_flops(), rel=1e-6)
+    # Ours are those of three forward passes.
+    assert len(x) * flops_per_sample(config, x.shape[1:3], 5) == 3 * counter.get_total_flops()
 
     def loss(params):
         found = UNet(config).apply({"params": params}, x, times, **given)
@@ -202,7 +204,7 @@ def test_a_model_that_diffusers_cannot_express(change, message):
         ({"head_width": 48}, r"model.head_width 48 does not divide \[256\]"),
         ({"heads": 3}, r"model.heads 3 does not divide \[256\]"),
         ({"stem_width": 48}, "48 channels do not divide into 32 groups"),
-        ({"least_group_width": 4, "widths": (144,)}, "144 channels do not divide into 32 groups"),
+        ({"least_group_width": 4, "widths": (64, 144)}, "144 channels do not divide into 32 groups"),
         ({"cross_attention_levels": (1,), "context_width": 8}, r"levels \[1\] are in model.attention_levels and in"),
         ({"cross_attention_levels": (2,)}, "a context needs both its width and blocks that attend it"),
         ({"middle_attention": False, "context_width": 8}, "a context needs both its width and blocks that attend it"),
