@@ -18,7 +18,7 @@ def inputs(batch: int) -> dict[str, np.ndarray]:
 
 
 def build() -> UNet2DModel:
-    """DDPM's layout at half its width and depth, 3.9M parameters, of random weights, without dropout."""
+    """DDPM's layout at half its width and depth, 4.4M parameters, of random weights, without dropout."""
     return UNet2DModel(
         sample_size=SIZE,
         block_out_channels=(64, 128, 128),

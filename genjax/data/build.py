@@ -10,6 +10,7 @@ from genjax.data.dataset import Datasets
 from genjax.data.image_questions import build_image_questions, describe_image_questions
 from genjax.data.image_texts import build_image_texts, describe_image_texts
 from genjax.data.images import build_images, describe_images
+from genjax.data.latents import build_latents, describe_latents
 from genjax.data.line_pairs import build_line_pairs, describe_line_pairs
 from genjax.data.pairs import build_pairs, describe_pairs
 from genjax.data.sounds import build_sounds, describe_sounds
@@ -26,6 +27,7 @@ DATASETS = {
     "image_questions": build_image_questions,
     "images": build_images,
     "image_texts": build_image_texts,
+    "latents": build_latents,
 }
 DESCRIPTIONS = {
     "text": describe_text,
@@ -37,6 +39,7 @@ DESCRIPTIONS = {
     "image_questions": describe_image_questions,
     "images": describe_images,
     "image_texts": describe_image_texts,
+    "latents": describe_latents,
 }
 
 
@@ -46,7 +49,7 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
             `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `SoundsDataConfig`,
-            `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`).
+            `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`, `LatentsDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.

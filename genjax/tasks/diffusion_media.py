@@ -1,4 +1,5 @@
-"""What a diffusion model makes: images, or sounds as frames of features. From a batch's column to numbers in [-1, 1] and back."""
+"""What a diffusion model makes: images, latents of images, or sounds as frames of features. From a batch's column to the numbers
+that the model sees, of order 1, and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from genjax.data.latents import LatentsInfo
 from genjax.data.sounds import SoundsInfo
 from genjax.errors import ConfigError
 from genjax.tasks.contract import Artifact
@@ -114,6 +116,41 @@ class FramedSounds:
         raise ConfigError("config.task.low_resolution is for images; leave it out for sounds.")
 
 
+@dataclass(frozen=True)
+class Latents:
+    """What an autoencoder makes of images: as they are, to the model."""
+
+    height: int
+    width: int
+    channels: int
+
+    column = "latent"
+    units = "latents"
+    dtype = jnp.float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.height, self.width, self.channels
+
+    def to_model(self, values):
+        return values
+
+    def from_model(self, x):
+        return x
+
+    def artifact(self, value, film, metadata):
+        """A picture of the first three channels, each over its own range: without the autoencoder, no more is to be seen."""
+        seen = value[..., : min(3, self.channels)]
+        low, high = seen.min((0, 1)), seen.max((0, 1))
+        picture = (255 * (seen - low) / np.maximum(high - low, 1e-6)).astype(np.uint8)
+        return Artifact(
+            "image", np.broadcast_to(picture if self.channels >= 3 else picture[..., :1], (*value.shape[:2], 3)), metadata
+        )
+
+    def check_reduced(self, factor: int) -> None:
+        raise ConfigError("config.task.low_resolution is for images; leave it out for latents.")
+
+
 def medium_of(info: Any) -> Medium:
     """What the data is of. Raises ConfigError: data that diffusion models are not made for, or of a size that is not known."""
     if all(hasattr(info, name) for name in ("attributes", "height", "width", "channels")):
@@ -122,6 +159,10 @@ def medium_of(info: Any) -> Medium:
         return Images(info.height, info.width, info.channels)
     if isinstance(info, SoundsInfo):
         return FramedSounds(info)
+    if isinstance(info, LatentsInfo):
+        if not info.size:
+            raise ConfigError("config.data.size is not set; set it, where the task is built without its data.")
+        return Latents(*info.size)
     raise ConfigError(
         "config.task.name 'diffusion' needs images or sounds; set config.data.name to 'images', 'shapes' or 'sounds'."
     )
