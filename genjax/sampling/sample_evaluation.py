@@ -3,6 +3,7 @@
 python -m genjax.sampling.sample_evaluation --workdir=runs/clothes --features=runs/fashion_mnist --out=measured
 python -m genjax.sampling.sample_evaluation --workdir=runs/clothes --features=runs/fashion_mnist --checkpoint=all --out=curve
 python -m genjax.sampling.sample_evaluation --workdir=runs/edm --inception=pt_inception-2015-12-05-6726825d.pth --out=fid
+python -m genjax.sampling.sample_evaluation --workdir=runs/clothes --likelihood=500 --samples=2 --out=bits
 python -m genjax.sampling.sample_evaluation --workdir=runs/said --judge=runs/digits --out=heard
 
 DIR gets summary.json (a list of figures for each checkpoint), the samples of the last one as a picture or files and, where there
@@ -12,6 +13,7 @@ of the run's requests, such as --steps, --sampler and --guidance.
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,10 +39,13 @@ from genjax.sampling.requests import make_requests, parse_options
 from genjax.sampling.run import read_config, run_task, run_variables
 from genjax.sampling.summaries import write_json, writing
 from genjax.storage.restore import checkpoint_steps
-from genjax.tasks.contract import Artifact
+from genjax.tasks.contract import Artifact, Variables
+from genjax.tasks.diffusion import Diffusion
+from genjax.tasks.diffusion_likelihood import bound_bits, flow_bits
 
 SHOWN = 100  # samples in the picture
 ALL = "all"
+BOUND_DRAWS = 50  # timesteps of the variational bound for each image
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         "--judge", metavar="RUN", help="a classifier or recognizer that says what samples show (default: --features)"
     )
     result.add_argument("--reference", choices=("train", "held_out"), default="train", help="which real images (default train)")
+    result.add_argument("--likelihood", type=int, default=0, metavar="N", help="bits a dimension of N held-out images")
     result.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
     return result
 
@@ -89,12 +95,16 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
         judge = judge_of(options.judge or options.features)
     elif isinstance(info, ShapesInfo):
         judge = shapes_judge(info)
-    if not networks and judge is None:
-        raise RequestError("nothing to measure with: name --features, --inception or --judge.")
+    if not networks and judge is None and not options.likelihood:
+        raise RequestError("nothing to measure with: name --features, --inception, --judge or --likelihood.")
+    if options.likelihood and not (isinstance(task, Diffusion) and task.medium.column == "image"):
+        raise RequestError("--likelihood is for diffusion models of images; leave it out.")
     references = [_reference(network, workdir, options.reference) for network in networks]
     sampler, rows, artifacts = Sampler(task), [], []
+    likely = _Likelihood(task, _dataset(workdir, "held_out"), options.likelihood) if options.likelihood else None
     for step in steps:
-        artifacts = sampler(run_variables(workdir, task, step), [request], seed=options.seed, progress=True)
+        variables = run_variables(workdir, task, step)
+        artifacts = sampler(variables, [request], seed=options.seed, progress=True)
         row: dict[str, Any] = {"checkpoint": step, "samples": len(artifacts), "request": artifacts[0].metadata, "figures": {}}
         for network, reference in zip(networks, references, strict=True):
             found = measure(collect(network, [stacked(artifacts)]), reference, _config(len(artifacts)))
@@ -103,6 +113,8 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
         if judge and "label" in artifacts[0].metadata:
             asked = [artifact.metadata["label"] for artifact in artifacts]
             row["figures"] |= agreement(asked, judge(artifacts))
+        if likely:
+            row["figures"] |= likely(variables)
         rows.append(row)
         _say(row)
     if processes.is_main():
@@ -126,15 +138,42 @@ def _steps(workdir: Path, wish: str) -> list[int]:
 
 
 def _reference(network: FeatureNetwork, workdir: Path, part: str) -> Collection:
-    """The features of the run's own images, as they are before any augmentation; kept in the run."""
+    """The features of the run's own images; kept in the run."""
+    dataset = _dataset(workdir, part)
+    make = lambda: collect(network, _images(dataset))  # noqa: E731
+    return cached_reference(workdir / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
+
+
+def _dataset(workdir: Path, part: str) -> Dataset:
+    """The run's own images, as they are before any augmentation, in order."""
     config = read_config(workdir)
     section = {key: value for key, value in config["data"].items() if key != "augmentation"} | {"shuffle": False}
     datasets = data.build(section, seed=config.get("seed", 0), cache_dir=workdir / "cache")
     dataset = datasets.train if part == "train" else datasets.evaluation
     if dataset is None:
-        raise RequestError(f"{workdir} held nothing out; use --reference=train.")
-    make = lambda: collect(network, _images(dataset))  # noqa: E731
-    return cached_reference(workdir / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
+        raise RequestError(f"{workdir} held nothing out; use --reference=train, and no --likelihood.")
+    return dataset
+
+
+class _Likelihood:
+    """Bits a dimension of the first `count` images, in whole batches: by the ODE and, for a schedule of betas, by the bound."""
+
+    def __init__(self, task: Diffusion, dataset: Dataset, count: int):
+        batches = min(-(-count // dataset.batch_size), dataset.num_batches)
+        self.batches = [dataset.batch(number) for number in range(batches)]
+        measures = {"bits_by_flow": functools.partial(flow_bits, task)}
+        if task.process.config.discrete:
+            measures["bits_by_bound"] = functools.partial(bound_bits, task, draws=BOUND_DRAWS)
+        self.measures = {name: jax.jit(function) for name, function in measures.items()}
+
+    def __call__(self, variables: Variables) -> dict[str, float]:
+        weights = np.concatenate([batch["mask"] for batch in self.batches])
+        found = {}
+        for name, bits_of in self.measures.items():
+            keys = jax.random.split(jax.random.key(0), len(self.batches))
+            bits = [np.asarray(bits_of(variables, *pair)) for pair in zip(self.batches, keys, strict=True)]
+            found[name] = float(np.average(np.concatenate(bits), weights=weights))
+        return found
 
 
 def _images(dataset: Dataset) -> Iterator[np.ndarray]:

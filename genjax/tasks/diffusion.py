@@ -181,7 +181,7 @@ class Diffusion(BaseTask):
         shape = (*batch["places"].shape, self.medium.shape[-1])
         keys = _keys(key, batch["row"])
         known = self.medium.to_model(batch["image"]) if "image" in batch else None
-        denoise = self._denoiser(variables, batch)
+        denoise = self.denoiser(variables, batch)
         remember = self.remembers
         x = programs.starting_noise(program, keys, shape)
         if "ends" in batch:
@@ -200,7 +200,8 @@ class Diffusion(BaseTask):
         result = {"row": batch["row"], "value": self.medium.from_model(x)}
         return result | ({"film": self.medium.from_model(film)} if frames else {})
 
-    def _denoiser(self, variables: Variables, batch: Batch) -> programs.Denoiser:
+    def denoiser(self, variables: Variables, batch: Batch) -> programs.Denoiser:
+        """The network under the conditions of a prepared batch, for a sampler."""
         process, classes = self.process, batch.get("classes")
         low = self.medium.enlarged(self.medium.to_model(batch["low"])) if "low" in batch else None
 

@@ -1,0 +1,104 @@
+"""Measuring what a run makes: shares of samples that show what was asked, distances from real images, and messages."""
+
+import json
+
+import numpy as np
+import pytest
+
+from genjax.errors import RequestError
+from genjax.evaluation.images.collection import collect
+from genjax.evaluation.images.measures import measure
+from genjax.sampling import judges, sample_evaluation
+from genjax.tasks.contract import Artifact
+from genjax.training import train
+from tests.data.pictures import png, write_zip
+
+COLORS = {"dark": (40, 30, 30), "light": (220, 230, 220)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A classifier and a diffusion model of dark and light squares, both barely trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    files = {
+        f"{name}/{number}.png": png(tuple(channel + 4 * number for channel in color))
+        for name, color in COLORS.items()
+        for number in range(8)
+    }
+    data = {"name": "images", "path": str(write_zip(folder / "squares.zip", files)), "image_size": 8, "batch_size": 8}
+    shared = {"data": data | {"evaluation_fraction": 0.25}, "optimizer": {"peak_lr": 3e-3, "schedule": "constant"}}
+    vit = {"patch_size": 4, "num_layers": 1, "num_heads": 1, "embed_dim": 8}
+    train(
+        shared | {"task": {"name": "classification", "model": vit}, "train": {"steps": 30}},
+        folder / "classifier",
+    )
+    unet = {"widths": (8,), "blocks": 1, "groups": 4, "attention_levels": (), "middle_attention": False}
+    task = {"name": "diffusion", "model": unet, "process": {"prediction": "edm"}, "sampling": {"steps": 4, "sampler": "ddim"}}
+    train(shared | {"task": task, "train": {"steps": 4, "checkpoint_every": 2}}, folder / "diffusion")
+    return folder
+
+
+def evaluate(runs, *arguments):
+    return sample_evaluation.run(*sample_evaluation.parser().parse_known_args([f"--workdir={runs}/diffusion", *arguments]))
+
+
+def test_every_checkpoint_is_measured_by_the_named_features(runs, tmp_path):
+    wanted = ["--samples=12", f"--features={runs}/classifier", "--checkpoint=all", "--steps=3", f"--out={tmp_path}/curve"]
+    rows = evaluate(runs, *wanted)
+    assert [row["checkpoint"] for row in rows] == [2, 4] and json.loads((tmp_path / "curve" / "summary.json").read_text()) == rows
+    figures = rows[-1]["figures"]
+    (fid,) = (name for name in figures if name.endswith("/fid"))
+    assert fid.startswith("vit-classifier-") and fid.removesuffix("/fid").endswith("-30") and figures[fid] > 0
+    assert 0 <= figures["agreement_class"] <= 1 and rows[0]["request"]["steps"] == 3
+    assert any("fid: of generated images" in note for note in rows[0]["notes"])  # 12 images, 8 features
+    assert {file.name for file in (tmp_path / "curve").iterdir()} == {"summary.json", "samples.png", "curves.png"}
+    # The reference is kept in the run; and the same samples give the same figures.
+    again = evaluate(runs, *wanted[:3], "--steps=3", f"--out={tmp_path}/again", "--checkpoint=4")
+    assert again[0]["figures"] == figures and list((runs / "diffusion" / "cache").glob("features-*"))
+
+
+def test_the_real_images_are_at_no_distance_from_themselves(runs):
+    network = judges.feature_network(runs / "classifier")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    found = measure(collect(network, [images]), collect(network, [images[:25], images[25:]]), sample_evaluation._config(40))
+    assert abs(found.figures[f"{network.name}/fid"]) < 1e-6 and found.figures[f"{network.name}/coverage"] == 1
+
+
+def test_a_classifier_says_what_images_show(runs):
+    """30 steps are enough to tell dark from light; and what was not asked for does not agree."""
+    judge = judges.judge_of(runs / "classifier")
+    artifacts = [Artifact("image", np.full((8, 8, 3), level, np.uint8), {}) for level in (40, 230, 50)]
+    found = judge(artifacts)
+    assert [one["class"] for one in found] == ["dark", "light", "dark"]
+    asked = [{"class": "dark"}, {"class": "light"}, {"class": "light"}]
+    assert judges.agreement(asked, found) == {"agreement_class": pytest.approx(2 / 3)}
+
+
+def test_shares_of_attributes():
+    asked = [{"color": "red", "count": "two"}] * 4
+    found = [{"color": "red", "count": "two"}, {"color": "red"}, {"color": "blue", "count": "two"}, {}]
+    assert judges.agreement(asked, found) == {
+        "agreement_color": 0.5,
+        "agreement_count": 0.5,
+        "agreement": 0.5,
+        "agreement_of_all": 0.25,
+    }
+
+
+def test_messages(runs, tmp_path):
+    out = f"--out={tmp_path}/new"
+    for arguments, message in (
+        ((out,), "name --features, --inception or --judge"),
+        ((out, f"--features={runs}/diffusion"), "is no run of task 'classification'"),
+        ((out, f"--judge={runs}/diffusion"), "neither classifies images nor writes down sounds"),
+        ((out, f"--features={runs}/classifier", "--checkpoint=3"), "has 2, 4; name one, or all"),
+        ((out, f"--features={runs}/classifier", "--samples=1"), "measure 2 or more"),
+        ((out, f"--features={runs}/classifier", "--stepz=1"), "did you mean --steps"),
+        ((f"--out={runs}", f"--features={runs}/classifier"), "already holds files"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            evaluate(runs, *arguments)
+    artifacts = [Artifact("image", np.zeros((size, 8, 3), np.uint8), {}) for size in (8, 4)]
+    with pytest.raises(RequestError, match="of several sizes"):
+        judges.stacked(artifacts)
