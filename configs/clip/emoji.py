@@ -5,8 +5,8 @@
     python sample.py --workdir=runs/emoji --image=x.png --text=dog --text=house --text="flag of Italy"
 
 Hardware: two CPU cores, 30 to 50 minutes. GENJAX_DATA names the folder that holds emoji.zip. A tenth of the emoji is held out,
-the same of both vendors. Measured on those: for 52 % the own name is among the ten nearest (by chance 6.8 %), and for 80 % and 84 %
-the other vendor's drawing is the nearest one (benchmarks/RESULTS.md).
+the same of both vendors. Measured on those: for 52 % the own name is among the ten nearest (by chance 6.8 %), and for 80 % and
+84 % the other vendor's drawing is the nearest one (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict
