@@ -22,6 +22,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--workdir", help="a run directory of train.py")
     result.add_argument("--weights", help="a folder of published weights: config.json, safetensors, tokenizer")
     result.add_argument("--checkpoint", type=int, help="with --workdir: the step to sample from (default: the newest)")
+    result.add_argument(
+        "--ema", type=decay, help="with --workdir: a decay whose average the run keeps, or none (default: its first)"
+    )
+    result.add_argument(
+        "--ema_std", type=float, help="in its place: the relative width of an average, such as 0.13, of a run with snapshots"
+    )
     result.add_argument("--prompt", action="append", default=[], help="what to continue (repeatable)")
     result.add_argument("--prompts", help="a text file with a prompt on each line, or .jsonl with a request on each line")
     result.add_argument("--out", help="write to this file (texts: .jsonl) instead of the terminal")
@@ -34,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--mesh", default="", help="devices along each axis, such as data=1,tensor=4 (default: one device)")
     result.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation (default: as trained, or float32)")
     return result
+
+
+def decay(text: str) -> float:
+    return 0.0 if text == "none" else float(text)
 
 
 def main(arguments: list[str]) -> int:

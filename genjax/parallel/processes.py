@@ -88,6 +88,18 @@ def global_batch(local: Mapping[str, np.ndarray], mesh: Mesh, rules: Rules = DEF
     return {name: one(np.asarray(rows)) for name, rows in local.items()}
 
 
+def on_host(array: jax.Array) -> np.ndarray:
+    """The whole of an array, on every process; all must ask for it."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array.addressable_data(0) if array.is_fully_replicated else array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def worst(code: int) -> int:
+    """The largest code of all processes; all must ask for it."""
+    return code if jax.process_count() == 1 else int(np.max(multihost_utils.process_allgather(np.int32(code))))
+
+
 def barrier(name: str) -> None:
     """Waits until every process has come to the barrier of this name."""
     if jax.process_count() > 1:

@@ -38,6 +38,10 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         from genjax.sampling.attention_picture import check_picture, write_picture  # matplotlib takes a while to import
 
         check_picture(options.attention, overwrite=options.overwrite)
+    if options.ema is not None and options.ema_std is not None:
+        raise RequestError("--ema names an average by its decay, --ema_std one by its relative width; choose one.")
+    if options.weights and not (options.ema is None and options.ema_std is None):
+        raise RequestError("--ema and --ema_std choose among the averages of a run; leave them out with --weights.")
     mesh = parse_mesh(options.mesh)
     if options.workdir:
         task = run_task(options.workdir, dtype=options.dtype)
@@ -52,7 +56,8 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         raise RequestError(f"--attention draws one request, but there are {len(requests)}; give one prompt.")
     examiner = findings.examiner(requests, options.workdir or options.weights, streamed=bool(options.stream))
     if options.workdir:
-        variables = run_variables(options.workdir, task, options.checkpoint, mesh=mesh, report=_warn)
+        average = {"ema": options.ema, "ema_std": options.ema_std}
+        variables = run_variables(options.workdir, task, options.checkpoint, mesh=mesh, report=_warn, **average)
     else:
         variables = tasks.weights_variables(options.weights, task, mesh=mesh, rules=DEFAULT_RULES)
     if options.attention:

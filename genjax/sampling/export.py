@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
 
 def run(options: argparse.Namespace) -> None:
     processes.initialize()
-    task, variables = open_run(options.workdir, options.checkpoint, ema=not options.raw)
+    task, variables = open_run(options.workdir, options.checkpoint, ema=0.0 if options.raw else None)
     task.export(options.out, variables, dtype=options.dtype)
     print(f"wrote {options.out}")
 

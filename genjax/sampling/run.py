@@ -15,6 +15,7 @@ from genjax.data.found import with_found
 from genjax.errors import CheckpointError, ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.mesh import AXES, MeshConfig, make_mesh
+from genjax.sampling.averages import averaged_afterwards, choose_average
 from genjax.storage.restore import checkpoint_steps, restore_variables
 from genjax.tasks.contract import Task, Variables
 
@@ -26,7 +27,8 @@ def open_run(
     dtype: str | None = None,
     mesh: Mesh | None = None,
     rules: axis_rules.Rules | None = None,
-    ema: bool = True,
+    ema: float | None = None,
+    ema_std: float | None = None,
     report: Callable[[str], None] | None = None,
 ) -> tuple[Task, Variables]:
     """The task and the variables of a run; the averaged ones where the run keeps an average.
@@ -36,15 +38,19 @@ def open_run(
         checkpoint: a step; None: the newest.
         dtype: of the computation; None: as trained.
         mesh, rules: where the variables are to lie; None: the default device.
-        ema: False for the raw variables.
+        ema: the decay of an average that the run keeps, or 0 for the raw variables; None: the run's first average, which its own
+            evaluation and samples use.
+        ema_std: in its place, the relative width of a power-function average: one that the run keeps, or any other, made of its
+            snapshots (see `genjax.storage.power_averages`) at the step `checkpoint`, or the last that has snapshots.
         report: receives warnings as lines.
 
     Raises:
-        CheckpointError: no run directory, or no checkpoint that can be read.
+        CheckpointError: no run directory, no checkpoint that can be read, or no such average.
         ConfigError: a config that this version cannot read.
     """
     task = run_task(workdir, dtype=dtype)
-    return task, run_variables(workdir, task, checkpoint, mesh=mesh, rules=rules, ema=ema, report=report)
+    variables = run_variables(workdir, task, checkpoint, mesh=mesh, rules=rules, ema=ema, ema_std=ema_std, report=report)
+    return task, variables
 
 
 def run_task(workdir: Path | str, *, dtype: str | None = None) -> Task:
@@ -62,7 +68,8 @@ def run_variables(
     *,
     mesh: Mesh | None = None,
     rules: axis_rules.Rules | None = None,
-    ema: bool = True,
+    ema: float | None = None,
+    ema_std: float | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Variables:
     """The variables of a run, whose task is `task`. Arguments and errors as for `open_run`."""
@@ -73,10 +80,10 @@ def run_variables(
     if mesh is not None:
         places = axis_rules.tree_shardings(boxed, mesh, axis_rules.DEFAULT_RULES if rules is None else rules)
         abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
-    # The first decay is what a run's own evaluation and samples use.
-    decays = config.get("ema", {}).get("decays", ()) if ema else ()
-    decay = str(float(decays[0])) if decays else ""
-    return restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=decay, report=report)[0]
+    name = choose_average(path, config.get("ema", {}), ema, ema_std, checkpoint)
+    if name is None:
+        return averaged_afterwards(path, abstract, ema_std, checkpoint, report=report)
+    return restore_variables(path / "checkpoints", abstract, step=checkpoint, ema=name, report=report)[0]
 
 
 def newest_checkpoint(workdir: Path | str) -> int | None:

@@ -1,1 +1,1 @@
-"""What a checkpoint is on disk: its table of leaves, their checksums, and reading variables back onto any mesh."""
+"""What a run leaves on disk (checkpoints, their checksums, snapshots of averages), and reading variables back onto any mesh."""

@@ -1,6 +1,6 @@
 """The variables of a checkpoint, without the optimizer's memory, onto any mesh.
 
-Reads what `genjax.training.checkpoints` writes: `<step>/state` (Orbax; a tree with `variables` and, by decay, `ema`) and
+Reads what `genjax.training.checkpoints` writes: `<step>/state` (Orbax; a tree with `variables` and, by name, `ema`) and
 `<step>/manifest` (JSON; shape, dtype and checksum of every leaf, which is compared).
 """
 
@@ -37,7 +37,7 @@ def restore_variables(
         directory: `RUN/checkpoints`.
         abstract: the unboxed variables as ShapeDtypeStructs; `sharding` says where a leaf goes (None: the first device).
         step: exactly this one; None: the newest that can be read, after a warning for each that cannot.
-        ema: the decay whose averages take the place of raw variables, as its text; "": none.
+        ema: the name of the average that takes the place of raw variables, such as "0.999"; "": none.
         report: receives a warning as one line; by default the logger "genjax".
 
     Returns:

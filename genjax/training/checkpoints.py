@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -25,6 +24,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from genjax.config import plain
 from genjax.errors import CheckpointError, RunError
+from genjax.parallel import processes
 from genjax.storage import manifest as manifests
 from genjax.storage.quiet import QuietOrbax
 
@@ -97,7 +97,7 @@ class Checkpoints:
         except OSError as error:
             return self._failed(step, needed, error)
         free = self._free_bytes()
-        if _worst(int(free < needed)):
+        if processes.worst(int(free < needed)):
             return self._failed(step, needed, OSError(errno.ENOSPC, "too little space"), wrote=False)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(manifests.unwrap_keys(state)),
@@ -285,7 +285,7 @@ class Checkpoints:
 
     def _agree(self, step: int, verdict: int, reason: str) -> int:
         """The worst verdict of all processes; raises where the checkpoint may be good and something else is not."""
-        worst = _worst(verdict)
+        worst = processes.worst(verdict)
         if worst == UNREADABLE:
             raise CheckpointError(f"checkpoint {step} in {self.directory} cannot be read: {reason or 'see the other processes'}.")
         return worst
@@ -297,7 +297,7 @@ class Checkpoints:
 
     def _move_aside(self, steps: list[int], word: str) -> str:
         """Renames step folders so that their names are free; returns the last new path."""
-        if not _worst(len(steps)):  # also a barrier: nobody renames before all have looked
+        if not processes.worst(len(steps)):  # also a barrier: nobody renames before all have looked
             return ""
         target = self.directory
         for step in steps:
@@ -312,11 +312,6 @@ class Checkpoints:
         if steps and self._manager is not None:
             self._manager.reload()
         return str(target)
-
-
-def _worst(code: int) -> int:
-    """The largest code of all processes."""
-    return code if jax.process_count() == 1 else int(np.max(multihost_utils.process_allgather(np.int32(code))))
 
 
 def _read_json(folder: epath.Path, item: str) -> dict[str, Any]:

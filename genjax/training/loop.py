@@ -14,6 +14,9 @@ from genjax import sampling
 from genjax.config import config_hash
 from genjax.errors import ConfigError, RunError
 from genjax.parallel import processes
+from genjax.storage.snapshots import FOLDER as SNAPSHOTS
+from genjax.storage.snapshots import remove_later
+from genjax.training.averages import save_snapshots
 from genjax.training.checkpoints import Checkpoints
 from genjax.training.flops import mfu
 from genjax.training.metrics import MetricsWriter
@@ -130,7 +133,7 @@ class _Loop(contextlib.AbstractContextManager):
         return TrainState(**tree), int(meta["next_batch"])
 
     def run(self) -> Result:
-        plan, settings = self.plan, self.settings
+        plan, settings, ema = self.plan, self.settings, self.plan.config.ema
         state, next_batch = self.start()
         step = self.saved_step = int(state.step) if next_batch else -1
         step = max(step, 0)
@@ -140,6 +143,8 @@ class _Loop(contextlib.AbstractContextManager):
                 f"to sample, python sample.py --workdir={self.path}"
             )
             return Result(step, True, {})
+        if processes.is_main():
+            remove_later(self.path / SNAPSHOTS, step)
         began = time.perf_counter()
         train_step = plan.lower_step().compile()
         compile_seconds = time.perf_counter() - began
@@ -168,13 +173,17 @@ class _Loop(contextlib.AbstractContextManager):
                 due = lambda every, step=step: every and step % every == 0  # noqa: E731
                 evaluation, samples = due(settings.eval_every) or last, due(settings.sample_every) or last
                 save = due(settings.checkpoint_every) or last or stopped
+                snapshot = ema.snapshot_every and (due(ema.snapshot_every) or last)
                 self.checkpoints.check()
-                if not (evaluation or samples or save):
+                if not (evaluation or samples or save or snapshot):
                     continue
                 reporter.flush()
                 with reporter.clock.paused(state):
                     if evaluation and not (stopped and not last):
                         self.evaluate(step, state, writer)
+                    # Before the checkpoint of the same step: whoever goes on from there would never come to it again.
+                    if snapshot:
+                        save_snapshots(self.path / SNAPSHOTS, step, state.ema, ema)
                     if save:
                         self.save(step, state)
                     if samples and not (stopped and not last):
@@ -189,9 +198,9 @@ class _Loop(contextlib.AbstractContextManager):
         return Result(step, finished, self.last_evaluation)
 
     def averaged(self, state: TrainState):
-        """The variables that evaluation and sampling use: the first EMA where there is one."""
-        decays = self.plan.config.ema.decays
-        return merge(state.variables, state.ema[str(decays[0])]) if decays else state.variables
+        """The variables that evaluation and sampling use: the first average where there is one."""
+        names = self.plan.config.ema.names
+        return merge(state.variables, state.ema[names[0]]) if names else state.variables
 
     def _evaluate_batch(self, variables, batch, key, totals):
         metrics = self.plan.task.evaluate(variables, batch, key)

@@ -7,8 +7,9 @@ from typing import Any
 from genjax.config import structure, unknown_key_message
 from genjax.errors import ConfigError
 from genjax.parallel.mesh import MeshConfig
+from genjax.training.averages import EmaConfig
 from genjax.training.optimizers import OptimizerConfig
-from genjax.training.step import EmaConfig, GuardConfig
+from genjax.training.step import GuardConfig
 
 # Keys that may differ between the stored config and that of a resumed run: they change how long or how often, not what.
 CHANGEABLE = (
@@ -21,6 +22,7 @@ CHANGEABLE = (
     "train.keep",
     "train.keep_every",
     "train.profile",
+    "ema.snapshot_every",
     "mesh.*",
     "rules",
     "data.num_threads",

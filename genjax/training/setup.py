@@ -69,8 +69,7 @@ class Plan:
     def fresh_state(self) -> TrainState:
         """A state from the run's seed, each leaf created where it lies."""
         transforms = {name: transform for name, (transform, _) in self.optimizers.items()}
-        ema = self.config.ema
-        build = lambda: make_state(self.task, jax.random.key(self.config.seed), transforms, ema.decays, ema.include)  # noqa: E731
+        build = lambda: make_state(self.task, jax.random.key(self.config.seed), transforms, self.config.ema)  # noqa: E731
         with self.context():
             return jax.jit(build, out_shardings=self.shardings)()
 
@@ -119,7 +118,7 @@ def make_plan(config: RunConfig, *, cache_dir: Path | None = None, devices=None,
         for section in dict.fromkeys(turn.optimizer for turn in task.turns)
     }
     transforms = {name: transform for name, (transform, _) in optimizers.items()}
-    abstract, shardings = abstract_state(task, transforms, config.ema.decays, config.ema.include, mesh, rules)
+    abstract, shardings = abstract_state(task, transforms, config.ema, mesh, rules)
     batch = {
         name: jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=axis_rules.batch_sharding(mesh, rules, len(spec.shape)))
         for name, spec in task.batch_spec.items()

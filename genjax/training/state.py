@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from genjax.errors import ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task, Variables
+from genjax.training.averages import EmaConfig
 
 
 @struct.dataclass
@@ -25,7 +26,7 @@ class TrainState:
         key: the run's root key; the key of a step is fold_in(key, step), so a resumed run draws the same noise.
         variables: `{component: {collection: tree}}`.
         optimizers: `{config section: optax state}`.
-        ema: `{decay as text: tree of the averaged leaves}`; empty without EMA.
+        ema: `{name of the average: tree of the averaged leaves}`, names as `EmaConfig.names`; empty without EMA.
         gradient_norms: `{turn: float32 scalar}`, the running mean that the spike guard compares with; 0 before the first step.
     """
 
@@ -87,20 +88,19 @@ def make_state(
     task: Task,
     key: jax.Array,
     optimizers: Mapping[str, optax.GradientTransformation],
-    ema_decays: Sequence[float],
-    ema_include: Sequence[str],
+    ema: EmaConfig,
 ) -> TrainState:
     """A fresh state, unboxed. Pure: it runs under `eval_shape` and `jit`."""
     init_key, root_key = jax.random.split(key)
     variables = nn.unbox(task.init(init_key))
     trained = check_turns(task, variables)
-    averaged = select(variables, ema_include) if ema_decays else {}
+    averaged = select(variables, ema.include) if ema.names else {}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=root_key,
         variables=variables,
         optimizers={name: optimizers[name].init(select(variables, patterns)) for name, patterns in trained.items()},
-        ema={str(decay): jax.tree.map(lambda x: x.astype(jnp.float32), averaged) for decay in ema_decays},
+        ema={name: jax.tree.map(lambda x: x.astype(jnp.float32), averaged) for name in ema.names},
         gradient_norms={turn.name: jnp.zeros((), jnp.float32) for turn in task.turns},
     )
 
@@ -126,11 +126,11 @@ def state_shardings(state: TrainState, variable_shardings: Mapping[str, Any], me
     return placed.replace(variables=variable_shardings)
 
 
-def abstract_state(task, optimizers, ema_decays, ema_include, mesh: Mesh, rules) -> tuple[TrainState, TrainState]:
+def abstract_state(task, optimizers, ema: EmaConfig, mesh: Mesh, rules) -> tuple[TrainState, TrainState]:
     """The state as shapes with shardings, and the shardings alone. Nothing is computed; call it outside a mesh context."""
     boxed = jax.eval_shape(lambda: task.init(jax.random.key(0)))
     variable_shardings = axis_rules.tree_shardings(boxed, mesh, rules)
-    shapes = jax.eval_shape(lambda: make_state(task, jax.random.key(0), optimizers, ema_decays, ema_include))
+    shapes = jax.eval_shape(lambda: make_state(task, jax.random.key(0), optimizers, ema))
     shardings = state_shardings(shapes, variable_shardings, mesh)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, shardings)
     return abstract, shardings

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.errors import ConfigError
 from genjax.parallel.rules import constrain, current_platform
 from genjax.tasks.contract import Aux, Batch, Task, Turn
+from genjax.training.averages import EmaConfig, update
 from genjax.training.optimizers import Schedule
 from genjax.training.state import TrainState, merge, select
 
@@ -28,19 +28,6 @@ class GuardConfig:
     policy: Literal["raise", "skip", "off"] = "raise"  # stop the run / leave the bad update out / no check
     spike_factor: float = 0.0  # a gradient norm over this multiple of its running mean counts as bad; 0: off
     max_skipped: int = 100  # under "skip": this many bad steps within one log interval stop the run
-
-
-@dataclass(frozen=True)
-class EmaConfig:
-    """Exponential moving averages of variables. The first decay is what evaluation and sampling use."""
-
-    decays: tuple[float, ...] = ()
-    include: tuple[str, ...] = ("*/params/*",)
-    warmup: bool = True  # decay = min(decay, (1 + step) / (10 + step))
-
-    def __post_init__(self):
-        if any(not 0 < decay < 1 for decay in self.decays):
-            raise ConfigError(f"every EMA decay lies between 0 and 1, but ema.decays is {self.decays}.")
 
 
 def make_train_step(
@@ -80,7 +67,8 @@ def make_train_step(
         bad = sum(value for name, (value, _) in metrics.items() if name.endswith("bad_step"))
         metrics = {name: value for name, value in metrics.items() if not name.endswith("bad_step")}
         first_bad = jnp.where(bad > 0, state.step.astype(jnp.float32), jnp.inf)
-        state = state.replace(step=state.step + 1, ema=_update_ema(state, ema))
+        averages = update(state.ema, select(state.variables, ema.include), state.step, ema)
+        state = state.replace(step=state.step + 1, ema=averages)
         count, first = totals["bad_step"]
         new = {name: jax.tree.map(jnp.add, totals[name], value) for name, value in metrics.items()}
         return state, new | {"bad_step": (count + jnp.minimum(bad, 1.0), jnp.minimum(first, first_bad))}
@@ -222,16 +210,3 @@ def _like(part: Any, variables: Any) -> Any:
     if isinstance(part, Mapping):
         return {name: _like(value, variables[name]) for name, value in part.items()}
     return variables
-
-
-def _update_ema(state: TrainState, config: EmaConfig):
-    if not config.decays:
-        return state.ema
-    count = state.step.astype(jnp.float32)
-    averaged = select(state.variables, config.include)
-    new = {}
-    for decay in config.decays:
-        rate = jnp.minimum(decay, (1 + count) / (10 + count)) if config.warmup else decay
-        blend = lambda old, value, rate=rate: old * rate + value.astype(jnp.float32) * (1 - rate)  # noqa: E731
-        new[str(decay)] = jax.tree.map(blend, state.ema[str(decay)], averaged)
-    return new

@@ -56,7 +56,7 @@ def texts(opened, **knobs):
 def test_the_averaged_weights_of_the_newest_checkpoint_unless_told_otherwise(run):
     newest = texts(open_run(run))
     assert newest == texts(open_run(run, 2))
-    assert len({*newest, *texts(open_run(run, 1)), *texts(open_run(run, ema=False)), *texts(open_run(run, 1, ema=False))}) == 4
+    assert len({*newest, *texts(open_run(run, 1)), *texts(open_run(run, ema=0)), *texts(open_run(run, 1, ema=0))}) == 4
 
 
 def test_onto_a_mesh(run, cpu_devices):

@@ -11,9 +11,10 @@ from genjax.errors import ConfigError
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.parallel.rules import batch_sharding, context, make_rules
 from genjax.tasks.contract import Turn
+from genjax.training.averages import EmaConfig
 from genjax.training.optimizers import OptimizerConfig, make_optimizer
 from genjax.training.state import abstract_state, check_turns, make_state
-from genjax.training.step import EmaConfig, GuardConfig, make_train_step, metric_names, zero_totals
+from genjax.training.step import GuardConfig, make_train_step, metric_names, zero_totals
 
 TASKS = [Regression(noise=0.0), TwoPlayers(), MovingStatistics(), TwoStages(), Adapter()]
 IDS = [type(task).__name__ for task in TASKS]
@@ -42,11 +43,9 @@ def run(task, data, *, mesh=None, accumulation=1, ema=None, guard=None, **settin
     ema = ema or EmaConfig()
     mesh = mesh or make_mesh(MeshConfig(), jax.devices()[:1])
     rules = make_rules(())
-    _, shardings = abstract_state(task, transforms, ema.decays, ema.include, mesh, rules)
+    _, shardings = abstract_state(task, transforms, ema, mesh, rules)
     with context(mesh, rules):
-        create = jax.jit(
-            lambda: make_state(task, jax.random.key(7), transforms, ema.decays, ema.include), out_shardings=shardings
-        )
+        create = jax.jit(lambda: make_state(task, jax.random.key(7), transforms, ema), out_shardings=shardings)
         state = create()
         step = jax.jit(make_train_step(task, optimizers, accumulation=accumulation, ema=ema, guard=guard), donate_argnums=(0, 1))
         totals = zero_totals(metric_names(task, optimizers, state, batches(1)[0]))
@@ -155,6 +154,21 @@ def test_ema_follows_its_recurrence():
         expected = rate * expected + (1 - rate) * np.asarray(kernel)
     np.testing.assert_allclose(state.ema["0.9"]["net"]["params"]["up"]["kernel"], expected, rtol=1e-6, atol=1e-7)
     assert set(state.ema) == {"0.9", "0.5"}
+
+
+def test_power_function_averages_weigh_steps_by_their_integral():
+    """Beside exponential ones, which they do not change."""
+    task, data = Regression(), batches(5)
+    ema = EmaConfig(decays=(0.9,), stds=(0.05, 0.2))
+    state, _, _ = run(task, data, ema=ema)
+    kernel = lambda tree: np.asarray(tree["net"]["params"]["up"]["kernel"])  # noqa: E731
+    kernels = [kernel(run(task, data[:n])[0].variables) for n in range(1, 6)]
+    for std, gamma in ((0.05, 16.9722), (0.2, 1.82621)):
+        shares = np.diff((np.arange(6) / 5) ** (gamma + 1))
+        np.testing.assert_allclose(kernel(state.ema[f"std{std}"]), np.tensordot(shares, kernels, 1), rtol=1e-4, atol=1e-6)
+    assert set(state.ema) == set(ema.names) == {"0.9", "std0.05", "std0.2"}
+    alone, _, _ = run(task, data, ema=EmaConfig(decays=(0.9,)))
+    np.testing.assert_array_equal(kernel(state.ema["0.9"]), kernel(alone.ema["0.9"]))
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
