@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from genjax.config import config_hash
 from genjax.data.shapes import ShapesInfo
-from genjax.data.sources import shape_reader
+from genjax.data.sources import shape_reader, shapes
 from genjax.errors import RequestError
 from genjax.evaluation.images.features import FeatureNetwork, Features
 from genjax.sampling import writers
@@ -80,16 +80,25 @@ def judge_of(workdir: Path | str) -> Judge:
 
 
 def shapes_judge(info: ShapesInfo) -> Judge:
-    """What the reader of drawn shapes finds, without any network."""
+    """What the reader of drawn shapes finds, without any network; two groups in the order in which they were asked for."""
+    names = [name for name, _ in info.attributes]
 
     def read(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
-        found = shape_reader.read(stacked(artifacts), info.num_groups)
-        return [
-            {name: values[number] for (name, values), number in zip(info.attributes, row, strict=True) if number >= 0}
-            for row in found
-        ]
+        found = shape_reader.read(stacked(artifacts), len(names) // shapes.WIDTH)
+        rows = []
+        for artifact, own in zip(artifacts, found, strict=True):
+            asked, row = artifact.metadata["label"], own
+            if len(names) > 2 * shapes.WIDTH:
+                row = max(own, shapes.swapped(own[None])[0], key=lambda row: len(_words(info, row).items() & asked.items()))
+            rows.append(_words(info, row))
+        return rows
 
     return read
+
+
+def _words(info: ShapesInfo, label: Int[np.ndarray, " attributes"]) -> dict[str, str]:
+    pairs = zip(info.attributes, label, strict=True)
+    return {name: values[number] for (name, values), number in pairs if number != shapes.UNKNOWN}
 
 
 def stacked(artifacts: Sequence[Artifact]) -> UInt8[np.ndarray, "images height width 3"]:

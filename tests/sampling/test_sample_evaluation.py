@@ -43,14 +43,14 @@ def evaluate(runs, *arguments):
 
 
 def test_every_checkpoint_is_measured_by_the_named_features(runs, tmp_path):
-    wanted = ["--samples=12", f"--features={runs}/classifier", "--checkpoint=all", "--steps=3", f"--out={tmp_path}/curve"]
+    wanted = ["--samples=7", f"--features={runs}/classifier", "--checkpoint=all", "--steps=3", f"--out={tmp_path}/curve"]
     rows = evaluate(runs, *wanted)
     assert [row["checkpoint"] for row in rows] == [2, 4] and json.loads((tmp_path / "curve" / "summary.json").read_text()) == rows
     figures = rows[-1]["figures"]
     (fid,) = (name for name in figures if name.endswith("/fid"))
     assert fid.startswith("vit-classifier-") and fid.removesuffix("/fid").endswith("-30") and figures[fid] > 0
     assert 0 <= figures["agreement_class"] <= 1 and rows[0]["request"]["steps"] == 3
-    assert any("fid: of generated images" in note for note in rows[0]["notes"])  # 12 images, 8 features
+    assert any("fid: of generated images" in note for note in rows[0]["notes"])  # 7 images, 8 features
     assert {file.name for file in (tmp_path / "curve").iterdir()} == {"summary.json", "samples.png", "curves.png"}
     # The reference is kept in the run; and the same samples give the same figures.
     again = evaluate(runs, *wanted[:3], "--steps=3", f"--out={tmp_path}/again", "--checkpoint=4")
@@ -89,7 +89,7 @@ def test_shares_of_attributes():
 def test_messages(runs, tmp_path):
     out = f"--out={tmp_path}/new"
     for arguments, message in (
-        ((out,), "name --features, --inception or --judge"),
+        ((out,), "name --features, --inception, --judge or --likelihood"),
         ((out, f"--features={runs}/diffusion"), "is no run of task 'classification'"),
         ((out, f"--judge={runs}/diffusion"), "neither classifies images nor writes down sounds"),
         ((out, f"--features={runs}/classifier", "--checkpoint=3"), "has 2, 4; name one, or all"),
