@@ -12,6 +12,7 @@ from genjax.data.image_texts import build_image_texts, describe_image_texts
 from genjax.data.images import build_images, describe_images
 from genjax.data.line_pairs import build_line_pairs, describe_line_pairs
 from genjax.data.pairs import build_pairs, describe_pairs
+from genjax.data.shapes import build_shapes, describe_shapes
 from genjax.data.speech import build_speech, describe_speech
 from genjax.data.text import build_text, describe_text
 
@@ -24,6 +25,7 @@ DATASETS = {
     "image_questions": build_image_questions,
     "images": build_images,
     "image_texts": build_image_texts,
+    "shapes": build_shapes,
 }
 DESCRIPTIONS = {
     "text": describe_text,
@@ -34,6 +36,7 @@ DESCRIPTIONS = {
     "image_questions": describe_image_questions,
     "images": describe_images,
     "image_texts": describe_image_texts,
+    "shapes": describe_shapes,
 }
 
 
@@ -43,7 +46,7 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
             `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `ImagesDataConfig`,
-            `ImageTextsDataConfig`, `ImageQuestionsConfig`).
+            `ImageTextsDataConfig`, `ImageQuestionsConfig`, `ShapesDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.

@@ -82,6 +82,11 @@ class ImagesInfo:
     fit: Literal["crop", "stretch"] = "crop"
     num_rows: int = 0
 
+    @property
+    def attributes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What a label tells, with the names of its values; `label` has no axis for this one."""
+        return (("class", self.classes),)
+
     def save(self, run: Path) -> None:
         """Leaves in the run directory what its data said of itself."""
         save_found(run, {"classes": self.classes, "image_size": self.height})
