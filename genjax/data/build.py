@@ -13,6 +13,7 @@ from genjax.data.images import build_images, describe_images
 from genjax.data.latents import build_latents, describe_latents
 from genjax.data.line_pairs import build_line_pairs, describe_line_pairs
 from genjax.data.pairs import build_pairs, describe_pairs
+from genjax.data.shapes import build_shapes, describe_shapes
 from genjax.data.sounds import build_sounds, describe_sounds
 from genjax.data.speech import build_speech, describe_speech
 from genjax.data.text import build_text, describe_text
@@ -28,6 +29,7 @@ DATASETS = {
     "images": build_images,
     "image_texts": build_image_texts,
     "latents": build_latents,
+    "shapes": build_shapes,
 }
 DESCRIPTIONS = {
     "text": describe_text,
@@ -40,6 +42,7 @@ DESCRIPTIONS = {
     "images": describe_images,
     "image_texts": describe_image_texts,
     "latents": describe_latents,
+    "shapes": describe_shapes,
 }
 
 
@@ -50,6 +53,8 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
             `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `SoundsDataConfig`,
             `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`, `LatentsDataConfig`).
+            `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `ImagesDataConfig`,
+            `ImageTextsDataConfig`, `ImageQuestionsConfig`, `ShapesDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.
