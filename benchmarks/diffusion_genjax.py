@@ -14,6 +14,7 @@ from genjax import tasks
 from genjax.config import plain
 from genjax.interop import huggingface
 from genjax.models.unet import UNet
+from genjax.parallel.compiler import compiler_options
 from genjax.parallel.processes import leave_out_absent_tpu
 from genjax.sampling import Sampler
 from genjax.training.run_config import structure_run
@@ -35,7 +36,7 @@ def forward_step(folder: Path, batch: int):
     variables, given = {"params": huggingface.load(folder)}, inputs(batch)
     image, times = jnp.asarray(given["image"]), jnp.asarray(given["times"])
     began = time.perf_counter()
-    apply = jax.jit(UNet(config).apply).lower(variables, image, times).compile()
+    apply = jax.jit(UNet(config).apply, compiler_options=compiler_options()).lower(variables, image, times).compile()
     return lambda: jax.block_until_ready(apply(variables, image, times)), time.perf_counter() - began
 
 

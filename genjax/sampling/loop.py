@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from genjax.errors import RequestError
 from genjax.parallel import rules as axis_rules
+from genjax.parallel.compiler import compiler_options
 from genjax.parallel.processes import is_main
 from genjax.tasks.contract import Artifact, Batch, Task, Variables
 
@@ -41,7 +42,8 @@ class Sampler:
             return task.sample(variables, batch, key)
 
         # On every process, so that each can read them.
-        self._sample = jax.jit(sample, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+        places = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        self._sample = jax.jit(sample, out_shardings=places, compiler_options=compiler_options())
 
     def __call__(self, variables: Variables, requests: Sequence[Any], *, seed: int = 0, progress: bool = False) -> list[Artifact]:
         """The artifacts of all requests, in order.

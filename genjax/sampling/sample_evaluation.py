@@ -12,7 +12,6 @@ of the run's requests, such as --steps, --sampler and --guidance.
 """
 
 import argparse
-import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -188,7 +187,7 @@ def _images(dataset: Dataset) -> Iterator[np.ndarray]:
 
 
 def _config(samples: int) -> MeasureConfig:
-    return dataclasses.replace(MeasureConfig(), kernel_subset_size=min(1000, samples))
+    return MeasureConfig(kernel_subset_size=min(1000, samples), score_splits=max(1, min(10, samples // 100)))
 
 
 def _say(row: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from genjax import sampling
 from genjax.config import config_hash
 from genjax.errors import ConfigError, RunError
 from genjax.parallel import processes
+from genjax.parallel.compiler import compiler_options
 from genjax.storage.snapshots import FOLDER as SNAPSHOTS
 from genjax.storage.snapshots import remove_later
 from genjax.training.averages import save_snapshots
@@ -87,7 +88,7 @@ class _Loop(contextlib.AbstractContextManager):
         self.bar: Progress | None = None
         self.last_evaluation: dict[str, float] = {}
         self.saved_step = -1
-        self._evaluate = jax.jit(self._evaluate_batch)
+        self._evaluate = jax.jit(self._evaluate_batch, compiler_options=compiler_options())
         self._sampler = sampling.Sampler(plan.task, mesh=plan.mesh, rules=plan.rules)
 
     def __exit__(self, *details):

@@ -16,6 +16,7 @@ from genjax import tasks
 from genjax.config import unknown_key_message
 from genjax.errors import ConfigError
 from genjax.parallel import rules as axis_rules
+from genjax.parallel.compiler import compiler_options
 from genjax.parallel.mesh import make_mesh
 from genjax.tasks.contract import Task
 from genjax.training.optimizers import make_optimizer
@@ -63,7 +64,9 @@ class Plan:
         )
         replicated = jax.tree.map(lambda a: a.sharding, totals)
         with self.context():
-            jitted = jax.jit(step, donate_argnums=(0, 1), out_shardings=(self.shardings, replicated))
+            options = compiler_options(self.mesh.devices.flat[0].platform)
+            places = (self.shardings, replicated)
+            jitted = jax.jit(step, donate_argnums=(0, 1), out_shardings=places, compiler_options=options)
             return jitted.lower(self.abstract, totals, self.batch)
 
     def fresh_state(self) -> TrainState:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
 from genjax.errors import DataError
+from genjax.parallel.compiler import compiler_options
 from genjax.parallel.rules import batch_parts, batch_sharding, context
 
 
@@ -78,7 +79,7 @@ class FeatureNetwork:
 
     @functools.cached_property
     def _compiled(self) -> Callable[[Any, Array], Features]:
-        return jax.jit(self.apply)
+        return jax.jit(self.apply, compiler_options=compiler_options())
 
     def _placed(self, batch: UInt8[np.ndarray, "images height width channels"], rows: int) -> Array:
         full = np.zeros((rows, *batch.shape[1:]), np.uint8)  # one shape to compile
