@@ -43,7 +43,7 @@ def test_inception_on_other_batches_and_devices(weights, cpu_devices):
 
 
 def test_logits_are_those_without_bias(weights):
-    network = inception_network(*weights, batch_size=4, config=TINY)
+    network = inception_network(*weights, batch_size=16, config=TINY)
     found = network.features(pictures(3, 24))
     kernel = np.asarray(network.variables["params"]["fc"]["kernel"])
     np.testing.assert_allclose(found.logits, found.pool @ kernel, rtol=1e-4, atol=1e-5)
