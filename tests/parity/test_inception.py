@@ -166,7 +166,7 @@ def assert_same(model, config, variables, images):
         np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=TOLERANCE, err_msg=name)
 
 
-@pytest.mark.parametrize("size", [(28, 28), (107, 107), (200, 150)], ids=["enlarged", "as is", "made smaller"])
+@pytest.mark.parametrize("size", [(28, 28), (200, 150)], ids=["enlarged", "made smaller"])
 def test_numbers(tiny, tiny_file, size):
     images = np.random.default_rng(0).integers(0, 256, (3, *size, 3)).astype(np.uint8)
     assert_same(tiny, TINY, inception.load(tiny_file, sha256(tiny_file), config=TINY), images)

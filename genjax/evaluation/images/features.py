@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
-from genjax.errors import DataError
+from genjax.errors import ConfigError, DataError
 from genjax.parallel.compiler import compiler_options
 from genjax.parallel.rules import batch_parts, batch_sharding, context
 
@@ -51,6 +51,10 @@ class FeatureNetwork:
     variables: Any
     batch_size: int = 64
     mesh: Mesh | None = None
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise ConfigError(f"the batch size of {self.name} is {self.batch_size}; it must be 1 or more.")
 
     def features(self, images: UInt8[np.ndarray, "images height width channels"]) -> Features:
         """Float32 arrays on the host.

@@ -44,9 +44,12 @@ def cached_reference(
     if _everywhere(found is not None):
         return found
     made = make()
-    if processes.is_main():
-        what = "the cache of reference features"
-        made_once(folder, lambda path: _open(path, network), lambda path: _write(path, made), what, setting)
+    try:
+        if processes.is_main():
+            what = "the cache of reference features"
+            made_once(folder, lambda path: _open(path, network), lambda path: _write(path, made), what, setting)
+    finally:
+        processes.barrier(f"reference features {key}")
     return made
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from genjax.errors import CheckpointError, DataError
+from genjax.errors import CheckpointError, ConfigError, DataError
 from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.features import FeatureNetwork, Features, quantize
 from genjax.evaluation.images.frechet import frechet_distance
@@ -43,7 +43,7 @@ def test_inception_on_other_batches_and_devices(weights, cpu_devices):
 
 
 def test_logits_are_those_without_bias(weights):
-    network = inception_network(*weights, batch_size=4, config=TINY)
+    network = inception_network(*weights, batch_size=16, config=TINY)
     found = network.features(pictures(3, 24))
     kernel = np.asarray(network.variables["params"]["fc"]["kernel"])
     np.testing.assert_allclose(found.logits, found.pool @ kernel, rtol=1e-4, atol=1e-5)
@@ -119,6 +119,8 @@ def test_images_that_are_refused():
         collect(network, [pictures(2), pictures(2, 9)])
     with pytest.raises(DataError, match="no images to measure"):
         collect(network, [])
+    with pytest.raises(ConfigError, match="the batch size of means is 0; it must be 1 or more"):
+        plain_network(batch_size=0)
     broken = FeatureNetwork("means", 8, network.apply, {"factor": jnp.asarray(jnp.nan)})
     with pytest.raises(DataError, match="means gives pool features that are not finite; its weights are damaged"):
         broken.features(pictures(2))
