@@ -1,1 +1,1 @@
-"""Where text comes from: files, JSON lines, TFDS, the standard library."""
+"""Where texts, images and sounds come from: files, archives, JSON lines, TFDS, the standard library."""
