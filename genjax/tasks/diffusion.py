@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genjax.config import structure
+from genjax.data.images import ImagesInfo
 from genjax.diffusion import editing, guidance, predictions, programs
 from genjax.diffusion.augmentation import augment_edm
 from genjax.diffusion.losses import uncertain
@@ -92,7 +93,7 @@ class Diffusion(BaseTask):
         rows = self.info.batch_size
         numbers = jax.ShapeDtypeStruct((rows,), jnp.int32)
         spec = {self.medium.column: jax.ShapeDtypeStruct((rows, *self.medium.shape), self.medium.dtype), "mask": numbers}
-        if self.info.attributes:
+        if self.info.attributes or isinstance(self.info, ImagesInfo):  # images without classes bear zeros
             shape = (rows, len(self.info.attributes)) if len(self.info.attributes) > 1 else (rows,)
             spec["label"] = jax.ShapeDtypeStruct(shape, jnp.int32)
         return spec

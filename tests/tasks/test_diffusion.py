@@ -246,6 +246,47 @@ def test_self_conditioning_reaches_the_network(picture):
     assert (values(sampler(deaf, [DiffusionRequest(steps=3)])) != found).any()
 
 
+DIT = {"network": "dit", "model": {"patch_size": 4, "num_layers": 1, "num_heads": 1, "embed_dim": 8}}
+SOUNDS = {"name": "sounds", "values": (("one", "two"),), "frames": 8, "num_mels": 4}
+MEDIA = {
+    "dit": (DIT, {"name": "images", "classes": CLASSES, "image_size": 8}, "image", (8, 8, 3)),
+    "latents": (DIT, {"name": "latents", "size": (8, 8, 4), "classes": CLASSES}, "image", (8, 8, 3)),
+    "frames": ({"model": MODEL}, SOUNDS, "audio", (640,)),
+    "waves": ({"model": MODEL}, SOUNDS | {"features": "wave"}, "audio", (640,)),
+}
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_every_medium_learns_and_samples(name):
+    section, place, kind, shape = MEDIA[name]
+    info = data.describe(place | {"batch_size": 2})
+    task = tasks.build({"name": "diffusion", "sampling": {"steps": 2}, "process": {"prediction": "edm"}} | section, info)
+    variables = fresh(task)
+    batch = {name: np.ones(spec.shape, spec.dtype) for name, spec in task.batch_spec.items()}
+    gradients = jax.jit(jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0]))(variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)) and task.flops_per_step > 0
+    (artifact,) = Sampler(task)(variables, [DiffusionRequest()])
+    assert artifact.kind == kind and artifact.value.shape == shape and np.isfinite(artifact.value).all()
+    assert artifact.metadata.get("sample_rate", 8000) == 8000
+
+
+def test_augmentation_is_told_and_uncertainty_is_learned():
+    """At first every level is as certain as another (u = 0), so that the loss is the plain one."""
+    task = build({"augment": 0.9, "uncertainty": True}, channels=3)
+    variables = nn.unbox(task.init(jax.random.key(0)))
+    assert task.model_config.condition_features == 9
+    batch = batch_of() | {"image": np.repeat(batch_of()["image"], 3, -1)}
+    loss = lambda variables: task.loss(variables, batch, jax.random.key(0))  # noqa: E731
+    (value, aux), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables)
+    error = aux.metrics["weighed_error"]
+    assert float(value) == pytest.approx(float(error[0] / error[1]), rel=1e-6)
+    assert np.abs(jax.tree.leaves(gradients["uncertainty"])[0]).max() > 0
+    with pytest.raises(ConfigError, match="has no condition_features, which config.task asks for; use 'unet'"):
+        build(DIT | {"augment": 0.1})
+    with pytest.raises(ConfigError, match="'dit' is for images"):
+        tasks.build({"name": "diffusion"} | DIT, data.describe(SOUNDS))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
