@@ -17,7 +17,7 @@ def get_config():
             "seed": 0,
             "task": {
                 "name": "diffusion",
-                "model": {"widths": (32, 64, 96), "blocks": 1, "groups": 8, "attention_levels": (2,), "dropout": 0.0},
+                "model": {"widths": (32, 64, 96), "blocks": 1, "groups": 8, "attention_levels": (2,)},
                 "process": {
                     "schedule": "edm",
                     "prediction": "edm",

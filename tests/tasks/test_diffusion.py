@@ -14,6 +14,8 @@ from PIL import Image
 from genjax import data, tasks
 from genjax.diffusion.programs import starting_noise
 from genjax.errors import CheckpointError, ConfigError, RequestError
+from genjax.parallel.mesh import MeshConfig, make_mesh
+from genjax.parallel.rules import batch_sharding, context
 from genjax.sampling import Sampler
 from genjax.tasks.diffusion import DiffusionRequest
 from genjax.tasks.labels import Labels
@@ -111,6 +113,18 @@ def test_rows_that_fill_a_batch_count_for_nothing(task, variables):
     sums = jax.jit(task.evaluate)(variables, batch, jax.random.key(0))
     assert sums["loss"][1] == 3 and sum(sums[f"loss_of_quarter_{n}"][1] for n in (1, 2, 3, 4)) == 3
     assert sums["loss"][0] == pytest.approx(sum(float(sums[f"loss_of_quarter_{n}"][0]) for n in (1, 2, 3, 4)), rel=1e-6)
+
+
+def test_eight_devices_compute_what_one_does(task, variables):
+    """Levels, noise and dropped labels are drawn for the global batch."""
+    mesh = make_mesh(MeshConfig(data=4, fsdp=2))
+    batch = {name: np.concatenate([values] * 2) for name, values in batch_of().items()}
+    one = jax.jit(jax.value_and_grad(lambda v, b: task.loss(v, b, jax.random.key(7))[0]))(variables, batch)
+    with context(mesh):
+        placed = jax.tree.map(lambda x: jax.device_put(x, batch_sharding(mesh, ndim=x.ndim)), batch)
+        eight = jax.jit(jax.value_and_grad(lambda v, b: task.loss(v, b, jax.random.key(7))[0]))(variables, placed)
+    for ours, theirs in zip(jax.tree.leaves(eight), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=2e-5)
 
 
 def test_some_rows_are_told_no_label(variables):
