@@ -46,7 +46,7 @@ def get_config():
             "optimizer": {
                 "name": "adam",
                 "schedule": "warmup_cosine",
-                "peak_lr": 1.5e-3,
+                "peak_lr": 2e-3,
                 "end_lr": 1e-5,
                 "warmup_steps": 200,
                 "b2": 0.99,
@@ -54,12 +54,12 @@ def get_config():
             },
             "ema": {"decays": (0.999,)},
             "train": {
-                "steps": 6000,
-                "log_every": 25,
-                "eval_every": 1000,
-                "eval_batches": 32,
-                "checkpoint_every": 500,
-                "keep_every": 1000,
+                "steps": 3600,
+                "log_every": 20,
+                "eval_every": 600,
+                "eval_batches": 16,
+                "checkpoint_every": 600,
+                "keep_every": 600,
             },
         }
     )

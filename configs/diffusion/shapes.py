@@ -35,7 +35,7 @@ def get_config():
             "optimizer": {
                 "name": "adam",
                 "schedule": "warmup_cosine",
-                "peak_lr": 1.5e-3,
+                "peak_lr": 2e-3,
                 "end_lr": 1e-5,
                 "warmup_steps": 200,
                 "b2": 0.99,
@@ -43,12 +43,13 @@ def get_config():
             },
             "ema": {"decays": (0.999,)},
             "train": {
-                "steps": 5000,
-                "log_every": 25,
-                "eval_every": 1000,
-                "sample_every": 1000,
-                "checkpoint_every": 500,
-                "keep_every": 1000,
+                "steps": 3200,
+                "log_every": 20,
+                "eval_every": 400,
+                "eval_batches": 16,
+                "sample_every": 400,
+                "checkpoint_every": 400,
+                "keep_every": 400,
             },
         }
     )
