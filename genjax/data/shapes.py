@@ -54,8 +54,8 @@ class ShapesDataConfig:
             raise ConfigError("data.held_out is 0, which leaves nothing to evaluate; raise it, or set data.evaluation='seen'.")
         if self.image_size < SMALLEST_IMAGE[self.num_groups]:
             raise ConfigError(
-                f"data.image_size is {self.image_size}, too small to tell shapes apart with data.num_groups={self.num_groups}; "
-                f"use {SMALLEST_IMAGE[self.num_groups]} or more."
+                f"data.image_size is {self.image_size}, too small to tell shapes apart where data.num_groups is "
+                f"{self.num_groups}; use {SMALLEST_IMAGE[self.num_groups]} or more."
             )
 
 

@@ -250,6 +250,7 @@ def test_what_the_data_said_is_found_in_the_run(tmp_path):
     info.save(tmp_path)
     again = data.describe(with_found(config, tmp_path))
     assert (again.classes, again.height, again.width) == (info.classes, 8, 8)
+    assert info.attributes == (("class", ("cat", "dog", "owl")),)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ PHRASES = {
 PLURALS = {shape: "crosses" if shape == "cross" else f"{shape}s" for shape in SHAPES}
 # Understood, but never said.
 OTHERS = {"an": "one", "1": "one", "2": "two", "3": "three", "in the centre": "middle", "over": "above", "beneath": "below"}
+AND = "and"  # between two groups, where their relation is left open
 OPENINGS = ("there is", "there are", "a picture of")
 FORMS = ("{what}", "there {be} {what}", "a picture of {what}")
 FORMS_WITH_PLACE = (*(f"{form} {{place}}" for form in FORMS), "{place}, {what}", "{place} there {be} {what}")
@@ -41,7 +42,7 @@ def caption(scene: Scene, draws: Sequence[float] = (0.0,) * DRAWS) -> str:
         return options[int(next(numbers) * len(options))]
 
     form = choose(FORMS_WITH_PLACE if scene.where in PLACES else FORMS)
-    where = choose(PHRASES[scene.where]) if scene.where else ""
+    where = choose(PHRASES[scene.where] if scene.where else (AND,))
     groups = []
     for group in scene.groups:
         words = [choose(PHRASES[word]) for word in (group.count, group.size, group.color) if word]
@@ -51,7 +52,7 @@ def caption(scene: Scene, draws: Sequence[float] = (0.0,) * DRAWS) -> str:
 
 
 def parse(text: str) -> Scene:
-    """The scene that a caption asks for, None where it leaves something open: `red circles` says no count, size and place.
+    """The scene that a caption asks for, None where it leaves something open: 'red circles' says no count, size and place.
 
     Raises:
         DataError: a word that is not known, no shape, or things that do not go together.
@@ -66,22 +67,26 @@ def parse(text: str) -> Scene:
         groups = _group(said[: wheres[0]], text), _group(said[wheres[0] + 1 :], text)
         if (groups[0].color, groups[0].shape) == (groups[1].color, groups[1].shape):
             raise DataError(f"the caption {text!r} has two groups of one color and shape, which a picture could not tell apart.")
-        return Scene(groups, where)
+        return Scene(groups, None if where == AND else where)
     return Scene((_group([one for one in said if one[0] != "place"], text),), where)
 
 
 def _group(said: Sequence[Said], text: str) -> Group:
     """The group that words which stand together describe."""
-    values: dict[str, str] = {}
-    for kind, value in said:
-        name = "shape" if kind == "plural" else kind
-        if name in values:
-            hint = ", but no relation such as 'left of' between them" if name == "shape" else " of one group"
-            raise DataError(f"the caption {text!r} says {values[name]!r} and {value!r}{hint}; say it as {EXAMPLE}.")
-        values[name] = value
-    if "shape" not in values:
+    nouns = [(kind, value) for kind, value in said if kind in ("shape", "plural")]
+    if not nouns:
         raise DataError(f"the caption {text!r} lacks a shape ({', '.join(SHAPES)}); say it as {EXAMPLE}.")
-    if ("shape", values["shape"]) in said:
+    if len(nouns) > 1:
+        raise DataError(
+            f"the caption {text!r} says {nouns[0][1]!r} and {nouns[1][1]!r}, but not how they lie to each other "
+            f"({', '.join(RELATIONS)}); say it as {EXAMPLE}."
+        )
+    ((number, shape),) = nouns
+    values = {"shape": shape}
+    for kind, value in said:
+        if values.setdefault(kind, value) != value or said.count((kind, value)) > 1:
+            raise DataError(f"the caption {text!r} says {values[kind]!r} and {value!r} of one group; say it as {EXAMPLE}.")
+    if number == "shape":
         values.setdefault("count", "one")
     return Group(*(values.get(name) for name, _ in OF_GROUP))
 
@@ -108,7 +113,7 @@ def _known() -> dict[str, Said]:
     known = {phrase: (kinds[value], value) for value, phrases in PHRASES.items() for phrase in phrases}
     known |= {phrase: (kinds[value], value) for phrase, value in OTHERS.items()}
     known |= {plural: ("plural", shape) for shape, plural in PLURALS.items()}
-    return known | {opening: ("opening", opening) for opening in OPENINGS}
+    return known | {opening: ("opening", opening) for opening in OPENINGS} | {AND: ("relation", AND)}
 
 
 KNOWN = _known()

@@ -28,6 +28,7 @@ GAP = 0.75  # at the least, between two objects across or down, in small radii
 DIRECTIONS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)])
 ASIDE, FURTHER, MIDDLE = np.array([0.2, 0.16, 0.11]), np.array([0.1, 0.08, 0.05]), 0.05
 SPLIT = 0.1  # how far from the image's middle the line between two groups may lie
+LINES = 3  # of a triangle, in a pixel
 STREAM = 0x736870
 TRIES, ROUNDS = 64, 400  # layouts drawn at once, and how often; of three large triangles at the top, one in 300 will do
 
@@ -77,26 +78,34 @@ def paint(labels: Labels, centers: Centers, image_size: int) -> UInt8[np.ndarray
 def coverage(
     shape: int, across: Float[np.ndarray, "*pixels"], down: Float[np.ndarray, "*pixels"], radius: Float[np.ndarray, "*pixels"]
 ) -> Float[np.ndarray, "*pixels"]:
-    """The share of each pixel that a shape covers, by the distance from the pixel's center to the shape's edge.
-
-    Exact where a straight edge along the pixels crosses one, and close elsewhere.
+    """The share of each pixel that a shape covers: of a square and a cross exactly, of a triangle to 0.01, of a circle to 0.06.
 
     Args:
         shape: its number in SHAPES.
         across, down: from the center of the shape's area to the pixel's, in pixels; the three broadcast with each other.
-        radius: in pixels.
+        radius: in pixels; at least 1.4, for which the arms of a cross are a pixel wide.
     """
     if SHAPES[shape] == "circle":
-        distance = np.sqrt(across**2 + down**2) - radius
-    elif SHAPES[shape] == "square":
-        distance = np.maximum(np.abs(across), np.abs(down)) - HALF_SQUARE * radius
-    elif SHAPES[shape] == "triangle":
-        distance = np.maximum(down, np.float32(np.sqrt(0.75)) * np.abs(across) - down / 2) - INRADIUS * radius
-    else:
-        across, down = np.abs(across), np.abs(down)
-        outer, inner = np.maximum(across, down), np.minimum(across, down)
-        distance = np.maximum(outer - HALF_CROSS * radius, inner - HALF_ARM * radius)
-    return np.clip(0.5 - distance, 0, 1)
+        return _span(np.sqrt(across**2 + down**2), radius)
+    if SHAPES[shape] == "square":
+        return _span(across, HALF_SQUARE * radius) * _span(down, HALF_SQUARE * radius)
+    if SHAPES[shape] == "cross":
+        (wide, narrow), (tall, flat) = ([_span(of, half * radius) for half in (HALF_CROSS, HALF_ARM)] for of in (across, down))
+        return wide * flat + narrow * tall - narrow * flat
+    # A triangle by the middles of LINES slices of that part of a pixel that lies between its tip and its base.
+    tip, base = -2 * INRADIUS * radius, INRADIUS * radius
+    first = np.clip(down - 0.5, tip, base)
+    height = np.clip(down + 0.5, tip, base) - first
+    lines = 0
+    for i in range(LINES):
+        half = (first + (i + 0.5) / LINES * height - tip) * np.float32(np.sqrt(1 / 3))
+        lines = lines + np.clip(np.minimum(across + 0.5, half) - np.maximum(across - 0.5, -half), 0, 1)
+    return lines / LINES * height
+
+
+def _span(offset: Float[np.ndarray, "*pixels"], half: Float[np.ndarray, "*pixels"]) -> Float[np.ndarray, "*pixels"]:
+    """The share of a pixel, so far from the middle of an interval, that lies in it."""
+    return np.clip(half + 0.5 - np.abs(offset), 0, 1)
 
 
 def _groups(labels: Labels) -> Int[np.ndarray, "scenes groups 4"]:

@@ -21,6 +21,7 @@ SLIGHT_BLUR = (0.3, 0.4, 0.3)  # across and down
 # When an attribute is told. A misfit is the share of an object's energy that a drawn shape does not explain.
 WORST_FIT, CLEARER_FIT = 0.05, 0.95  # the least misfit at most, in all and as a share of the next shape's
 TURNED_FIT = 0.3  # the misfit of a turned shape at least, as a share of the least one
+MUCH_BETTER = 3  # the factor between the misfits of an object in two inks
 MOST_UNEVEN = 0.1  # the misfit of the best shape in one color, at most
 FARTHEST_COLOR, CLEARER_COLOR = 65, 0.8  # the distance to the nearest color at most, in all and as a share of the next one's
 OTHER_SIZE = 1.2  # the factor between an object's radius and the one that it should have, at most
@@ -92,10 +93,12 @@ def find_objects(images: Images, num_groups: int) -> Objects:
     ground = np.median(images, axis=(1, 2), keepdims=True).astype(np.float32)
     ink = np.maximum(ground - images, 0)
     windows = _windows(ink, SPECK * AREAS.min() * radii[0] ** 2, int(np.ceil(1.2 * ABOVE.max() * radii[1])) + 1)
-    # The color that an object's ink together is nearest to, in direction; then the one with which a shape comes closest to it.
-    total = np.where(windows.own[..., None], windows.ink, 0).sum((1, 2))
+    # An object's ink is that of the color whose direction it has, or, if that is off, its mean where there is most of it.
+    amount = np.where(windows.own, np.linalg.norm(windows.ink, axis=3), 0)
+    total = np.einsum("nhw,nhwc->nc", windows.own.astype(np.float32), windows.ink)
     likely = INKS[(total @ (INKS / np.linalg.norm(INKS, axis=1, keepdims=True)).T).argmax(1)]
-    fit = _fit(windows, _fit(windows, likely).ink)
+    mean = np.einsum("nhw,nhwc->nc", amount, windows.ink) / np.maximum(amount.sum((1, 2)), 1)[:, None]
+    fit = _better(_fit(windows, likely), _fit(windows, mean))
     shape = _nearest(fit.misfits, WORST_FIT, CLEARER_FIT)
     shape = np.where(fit.turned < TURNED_FIT * fit.misfits.min(1), UNKNOWN, shape)
     colors = np.linalg.norm((ground[windows.image, 0, 0] - fit.ink)[:, None] - PALETTE, axis=-1)
@@ -194,6 +197,13 @@ def _fit(windows: Windows, likely: Float[np.ndarray, "objects 3"]) -> Fit:
     upright, others = np.split(misfits, [2 * len(SHAPES)], axis=1)
     upright = upright.reshape(-1, len(SHAPES), 2).min(2)
     return Fit(upright, others.min(1), closest, radii[each, best // 2], uneven, center)
+
+
+def _better(one: Fit, other: Fit) -> Fit:
+    """Of each object, the first fit, or the other where that explains it much better."""
+    first = one.misfits.min(1) <= MUCH_BETTER * other.misfits.min(1)
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return Fit(*(np.where(first.reshape(-1, *(1,) * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 def _blurred(pixels: Float[np.ndarray, "*any steps steps"]) -> Float[np.ndarray, "*any steps steps"]:
