@@ -6,7 +6,7 @@
 
 Hardware: two CPU cores, about three quarters of an hour. GENJAX_DATA names the folder that holds multi30k. The network is the
 original Transformer's kind with the norms before the sublayers; all pairs are seen ten times.
-Expected: BLEU of 25 or more on the 1,014 held-out captions, cased (not yet measured).
+Measured: BLEU 39.1 on the 1,014 held-out captions, cased, by 4 beams (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict
