@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from genjax.layers.linear import Initializer, contract
+from genjax.parallel.rules import constrain
 
 # As torch's convolutions begin: variance 1 / (3 fan-in).
 TORCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -40,7 +41,10 @@ class Conv(nn.Module):
         names = (*[None] * axes, "embed", "mlp")
         init = nn.with_logical_partitioning(self.kernel_init, names)
         kernel = self.param("kernel", init, (*[self.size] * axes, x.shape[-1], self.features), jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        # Held to the batch on both sides: for convolutions in a row whose shardings XLA chose itself it computed wrong gradients
+        # (jaxlib 0.10.2; one axis of places, a mesh divided three ways, one example a device).
+        hold = lambda value: constrain(value, "activation_batch", *[None] * (axes + 1))  # noqa: E731
+        x, kernel = hold(x.astype(self.dtype)), kernel.astype(self.dtype)
         if self.size == 1 and self.stride == 1:
             y = contract(x, kernel.reshape(kernel.shape[-2:]))
         else:
@@ -53,7 +57,7 @@ class Conv(nn.Module):
                 "bias", nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",)), (self.features,), jnp.float32
             )
             y = y + bias.astype(y.dtype)
-        return y
+        return hold(y)
 
 
 def enlarge(x: Float[Array, "batch *places channels"], factor: int = 2) -> Float[Array, "batch *new_places channels"]:
