@@ -1,6 +1,6 @@
 """Captions of scenes of shapes, by a small grammar: said in several ways, and understood again.
 
-caption  = [opening] group [place] | place [","] [opening] group | [opening] group relation group
+caption  = [opening] group [place] | place [","] [opening] group | [opening] group (relation | "and") group
 group    = [count] [size] [color] shape
 """
 

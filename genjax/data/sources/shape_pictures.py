@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from genjax.data.draws import uniforms
 from genjax.data.sources.shapes import COLOR, COUNT, MOST, SHAPE, SHAPES, SIZE, WIDTH, Labels, groups_in
 
-# By color; the ink of a color is white less it. The colors' inks point in directions at least 20 degrees apart.
+# By color, at least 129 apart; their inks, which are white less them, point at least 16 degrees apart.
 PALETTE = np.array([(225, 30, 35), (20, 150, 60), (35, 70, 225), (250, 195, 20), (165, 45, 195), (25, 25, 25)], np.uint8)
 WHITE = 255
 SMALLEST_IMAGE = {1: 32, 2: 64}  # pixels, by the number of groups; below, the arms of a small cross are less than 2 pixels wide
