@@ -11,7 +11,8 @@ from genjax.layers.position import time_frequencies
 
 
 class ConditionEmbedding(nn.Module):
-    """Two layers of the time's frequencies (Ho et al., 2020, appendix B), to which classes and a vector are added.
+    """Two layers of the time's frequencies (Ho et al., 2020, appendix B), to which classes and a vector are added. In float32: it
+    is little work, and times near each other must stay apart.
 
     Attributes:
         features: of the result.
@@ -21,7 +22,6 @@ class ConditionEmbedding(nn.Module):
         early_classes: whether classes are added before the two layers (Karras et al., 2022, DDPM++) or after them.
         condition_features: of the vector, which is added before the two layers; 0 for none.
         kernel_init, class_init, condition_init: initializers of the two layers, of the classes' rows, of the vector's kernel.
-        dtype: the computation's dtype; parameters are float32.
     """
 
     features: int
@@ -34,7 +34,6 @@ class ConditionEmbedding(nn.Module):
     kernel_init: Initializer = nn.initializers.normal(0.02)
     class_init: Initializer = nn.initializers.normal(0.02)
     condition_init: Initializer = nn.initializers.zeros
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -52,16 +51,12 @@ class ConditionEmbedding(nn.Module):
             ConfigError: classes or a vector for a network that knows none, no classes for one that does, or a wrong width.
         """
         self._check(classes, condition)
-        dense = lambda name: Projection(  # noqa: E731
-            (self.features,), ("embed", "mlp"), kernel_init=self.kernel_init, dtype=self.dtype, name=name
-        )
-        x = time_frequencies(times, self.frequencies, self.shift, self.sine_first).astype(self.dtype)
+        dense = lambda name: Projection((self.features,), ("embed", "mlp"), kernel_init=self.kernel_init, name=name)  # noqa: E731
+        x = time_frequencies(times, self.frequencies, self.shift, self.sine_first)
         if self.condition_features:
-            enter = Projection(
-                (self.frequencies,), (None, "embed"), use_bias=False, kernel_init=self.condition_init, dtype=self.dtype,
-                name="condition",
-            )  # fmt: skip
-            x = x + enter(jnp.zeros((len(x), self.condition_features)) if condition is None else condition)
+            given = jnp.zeros((len(x), self.condition_features)) if condition is None else condition
+            axes, init = (None, "embed"), self.condition_init
+            x = x + Projection((self.frequencies,), axes, use_bias=False, kernel_init=init, name="condition")(given)
         if self.class_rows and self.early_classes:
             x = x + self._of_classes(classes)
         x = dense("time_2")(nn.silu(dense("time_1")(x)))
@@ -69,7 +64,7 @@ class ConditionEmbedding(nn.Module):
 
     def _of_classes(self, classes):
         features = self.frequencies if self.early_classes else self.features
-        rows = Embedding(self.class_rows, features, None, self.class_init, self.dtype, name="classes")(classes)
+        rows = Embedding(self.class_rows, features, None, self.class_init, name="classes")(classes)
         return rows.sum(1) if classes.ndim == 2 else rows
 
     def _check(self, classes, condition) -> None:

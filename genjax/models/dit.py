@@ -133,9 +133,7 @@ class DiT(nn.Module):
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         patch = _xavier(c.patch_size**2 * c.in_channels, c.embed_dim)
         self.patch_embed = PatchEmbedding(c.patch_size, c.embed_dim, kernel_init=patch, dtype=dtype)
-        self.conditions = ConditionEmbedding(
-            c.embed_dim, TIME_FREQUENCIES, c.frequency_shift, class_rows=c.class_rows, dtype=dtype
-        )
+        self.conditions = ConditionEmbedding(c.embed_dim, TIME_FREQUENCIES, c.frequency_shift, class_rows=c.class_rows)
         self.blocks = make_blocks(c, c.num_layers, c.scan_layers, c.remat, DiTBlock)
         self.final = FinalLayer(c)
 

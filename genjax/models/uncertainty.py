@@ -9,7 +9,7 @@ from genjax.layers.linear import Projection
 
 
 class LogVariance(nn.Module):
-    """u of a noise level: a loss is trained as loss / exp(u) + u (Karras et al., 2024, equation 21), so that exp(u) becomes its
+    """u of a noise level: a loss is trained as loss / exp(u) + u (Karras et al., 2024), so that exp(u) becomes its
     expectation there and every level weighs the same. One layer on fixed random frequencies; at first u = 0.
 
     Attributes:

@@ -74,8 +74,8 @@ class UNet(nn.Module):
                 h = attend_context(c, step.after, name=f"{step.name}_attention")(h, context)
             if step.way == "down":
                 skips.append(h)
-        h = nn.silu(make_norm(c, c.widths[0], "norm_out")(h))
-        return Conv(c.out_channels, kernel_init=init.last, dtype=dtype, name="conv_out")(h).astype(jnp.float32)
+        h = nn.silu(make_norm(c, c.widths[0], "norm_out", "float32")(h))
+        return Conv(c.out_channels, kernel_init=init.last, name="conv_out")(h)
 
     def _resample(self, step: Step, h):
         c = self.config
@@ -100,7 +100,6 @@ class UNet(nn.Module):
             kernel_init=init.inner,
             class_init=early if c.early_classes else nn.initializers.normal(1.0),
             condition_init=init.condition,
-            dtype=jnp.dtype(c.dtype),
             name="conditions",
         )(times, classes, condition)
 

@@ -148,9 +148,9 @@ class ContextBlock(nn.Module):
         return _added(self.config, x, self.leave(y.reshape(x.shape)))
 
 
-def make_norm(config: UNetConfig, channels: int, name: str) -> GroupNorm:
-    """The GroupNorm over so many channels."""
-    return GroupNorm(config.groups_of(channels), config.norm_epsilon, jnp.dtype(config.dtype), name=name)
+def make_norm(config: UNetConfig, channels: int, name: str, dtype: str = "") -> GroupNorm:
+    """The GroupNorm over so many channels; its result has the config's dtype where none is given."""
+    return GroupNorm(config.groups_of(channels), config.norm_epsilon, jnp.dtype(dtype or config.dtype), name=name)
 
 
 def _added(config: UNetConfig, x: Array, y: Array) -> Array:

@@ -49,7 +49,8 @@ class UNetConfig:
             block adds 0 (ADM); "torch": as torch's (diffusers).
         dropout: share dropped in residual blocks while training.
         remat: whether blocks are computed again in the backward pass.
-        dtype: the computation's dtype; parameters, norms' statistics and the output are float32.
+        dtype: the computation's dtype; parameters, norms' statistics, the embedding of time and the last norm and convolution are
+            float32.
         attention: the attention kernel.
     """
 

@@ -50,7 +50,7 @@ UNET_SIZES: Mapping[str, UNetConfig] = MappingProxyType(
         # Ho et al., 2020, appendix B: CIFAR-10; LSUN and CelebA-HQ at 256x256. 35,746,307 · 113,673,219.
         "ddpm_cifar10": _DDPM,
         "ddpm_lsun256": replace(_DDPM, widths=(128, 128, 256, 256, 512, 512), attention_levels=(4,), dropout=0.0),
-        # Dhariwal and Nichol, 2021, table 4 and appendix I: ImageNet, class-conditional, learned variances.
+        # Dhariwal and Nichol, 2021: ImageNet, class-conditional, learned variances.
         # 295,904,454 · 421,529,606 · 553,838,086.
         "adm_imagenet64": replace(_ADM, widths=(192, 384, 576, 768), blocks=3, attention_levels=(1, 2, 3), dropout=0.1),
         "adm_imagenet128": replace(_ADM, widths=(256, 256, 512, 768, 1024), attention_levels=(2, 3, 4), head_width=0, heads=4),
