@@ -110,6 +110,16 @@ def machine() -> str:
     )
 
 
+def against_torch(ours: Sequence[str], theirs: Sequence[str], fast: Mapping[str, str]) -> list[Contender]:
+    """genjax; torch as it comes and compiled (`--compile` of its worker), and both again in the environment of `mkl_fast_path`."""
+    compiled = [*theirs, "--compile"]
+    found = [Contender("genjax", ours), Contender("torch eager", theirs), Contender("torch.compile", compiled)]
+    if fast:
+        found += [Contender("torch eager, MKL fast path", theirs, fast)]
+        found += [Contender("torch.compile, MKL fast path", compiled, fast)]
+    return found
+
+
 def mkl_fast_path(folder: Path) -> dict[str, str]:
     """Environment that lets MKL take its fast kernels on AMD processors; empty where it cannot be made.
 

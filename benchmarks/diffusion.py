@@ -14,7 +14,7 @@ from pathlib import Path
 
 from diffusion_torch import BATCHES, build, inputs, torch_images
 
-from ab import Contender, compare, machine, mkl_fast_path, table
+from ab import against_torch, compare, machine, mkl_fast_path, table
 
 HERE = Path(__file__).resolve().parent
 
@@ -31,13 +31,7 @@ def main() -> None:
         difference = save_weights(weights)
         wanted = [options.kind, f"--weights={weights}", f"--batch={batch}"]
         ours, theirs = ([str(HERE / f"diffusion_{side}.py"), *wanted] for side in ("genjax", "torch"))
-        compiled = [*theirs, "--compile"]
-        fast = mkl_fast_path(Path(folder))
-        contenders = [Contender("genjax", ours), Contender("torch eager", theirs), Contender("torch.compile", compiled)]
-        if fast:
-            contenders += [Contender("torch eager, MKL fast path", theirs, fast)]
-            contenders += [Contender("torch.compile, MKL fast path", compiled, fast)]
-        rows = compare(contenders, options.rounds)
+        rows = compare(against_torch(ours, theirs, mkl_fast_path(Path(folder))), options.rounds)
     print(f"{options.kind}, {batch} images, float32")
     print(f"{machine()}; outputs of both sides differ by at most {difference:.1e}\n")
     print(table(rows))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from diffusion_torch import BATCHES, SIZE, STEPS, inputs
+from train_step import compiled_step
 
 from ab import serve
 from genjax import tasks
@@ -21,7 +22,8 @@ from genjax.training.run_config import structure_run
 from genjax.training.setup import make_plan
 
 OPTIMIZER = {"name": "adamw", "peak_lr": 1e-4, "schedule": "constant", "weight_decay": 0.01}
-FOLLOWS = ("dimensions", "in_channels", "out_channels", "num_classes", "null_class")  # fields that a run takes from its data
+# Fields that a run takes from its data and the rest of its task.
+FOLLOWS = ("dimensions", "in_channels", "out_channels", "num_classes", "null_class", "condition_features")
 
 
 def outputs(folder: Path) -> np.ndarray:
@@ -52,20 +54,9 @@ def train_step(folder: Path, batch: int):
         "mesh": {"data": 1},
     }
     plan = make_plan(structure_run(run), devices=jax.devices()[:1], with_data=False)
-    began = time.perf_counter()
-    compiled = plan.lower_step().compile()
-    seconds = time.perf_counter() - began
     pixels = ((inputs(batch)["image"] + 1) * 127.5).astype(np.uint8)
     values = {"image": pixels, "mask": np.ones(batch, np.int32)}
-    values = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), values, dict(plan.batch))
-    carry = [plan.fresh_state(), plan.fresh_totals()]
-
-    def step() -> None:
-        with plan.context():
-            carry[0], carry[1] = compiled(carry[0], carry[1], values)
-        jax.block_until_ready(carry)
-
-    return step, seconds
+    return compiled_step(plan, values)
 
 
 def sample_step(folder: Path, batch: int):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from family_torch import BATCHES, BEAMS, LENGTH, NEW, SOURCE, inputs
+from train_step import compiled_step
 
 from ab import serve
 from genjax import decoding, tasks
@@ -61,9 +62,6 @@ def plan_of(kind: str, batch: int):
 def train_step(kind: str, batch: int):
     """(step, seconds to compile)."""
     plan, given = plan_of(kind, batch), inputs(kind, batch)
-    began = time.perf_counter()
-    compiled = plan.lower_step().compile()
-    seconds = time.perf_counter() - began
     if kind == "bert":
         tokens, ones = given["tokens"].astype(np.int32), np.ones((batch, LENGTH), np.int32)
         positions = np.arange(LENGTH, dtype=np.int32)[None].repeat(batch, 0)
@@ -71,15 +69,7 @@ def train_step(kind: str, batch: int):
     else:
         pixels = (given["pixels"] * 40 + 128).clip(0, 255).astype(np.uint8)
         values = {"image": pixels, "label": given["labels"].astype(np.int32), "mask": np.ones(batch, np.int32)}
-    values = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), values, dict(plan.batch))
-    carry = [plan.fresh_state(), plan.fresh_totals()]
-
-    def step() -> None:
-        with plan.context():
-            carry[0], carry[1] = compiled(carry[0], carry[1], values)
-        jax.block_until_ready(carry)
-
-    return step, seconds
+    return compiled_step(plan, values)
 
 
 def sample_step(kind: str, batch: int, weights: Path):

@@ -14,7 +14,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from ab import Contender, compare, machine, mkl_fast_path, table
+from ab import Contender, against_torch, compare, machine, mkl_fast_path, table
 
 HERE = Path(__file__).resolve().parent
 
@@ -47,11 +47,7 @@ def main() -> None:
                 Contender("scanned, remat full", [ours, *shape, "--scan", "--remat=full"]),
             ]
         else:
-            contenders = [Contender("genjax", [ours, *shape]), Contender("torch eager", [theirs, *shape])]
-            contenders += [Contender("torch.compile", [theirs, *shape, "--compile"])]
-            if fast:
-                contenders += [Contender("torch eager, MKL fast path", [theirs, *shape], fast)]
-                contenders += [Contender("torch.compile, MKL fast path", [theirs, *shape, "--compile"], fast)]
+            contenders = against_torch([ours, *shape], [theirs, *shape], fast)
         rows = compare(contenders, options.rounds)
     what = "128 new tokens, greedy" if decoding else f"{options.work}: training step, AdamW"
     print(f"GPT-2 124M, {what}, batch {batch}, {length} tokens, {'bfloat16' if options.bfloat16 else 'float32'}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from train_step import compiled_step
 
 from ab import serve
 from genjax import decoding, tasks
@@ -48,9 +49,6 @@ if options.work == "train":
         devices=jax.devices()[:1],
         with_data=False,
     )
-    began = time.perf_counter()
-    train_step = plan.lower_step().compile()
-    compile_seconds = time.perf_counter() - began
     tokens = rng.integers(0, network.vocab_size, (options.batch, options.length + 1)).astype(np.int32)
     ones = np.ones((options.batch, options.length), np.int32)
     positions = np.arange(options.length, dtype=np.int32)[None].repeat(options.batch, 0)
@@ -61,14 +59,7 @@ if options.work == "train":
         "positions": positions,
         "loss_mask": ones,
     }
-    batch = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), batch, dict(plan.batch))
-    carry = [plan.fresh_state(), plan.fresh_totals()]
-
-    def step() -> None:
-        with plan.context():
-            carry[0], carry[1] = train_step(carry[0], carry[1], batch)
-        jax.block_until_ready(carry)
-
+    step, compile_seconds = compiled_step(plan, batch)
 else:
     task, variables = tasks.open_weights(Path(options.weights), dtype=dtype)
     variables = task.sampling_variables(variables)

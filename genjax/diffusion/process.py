@@ -222,7 +222,8 @@ class Process:
         if not c.learned_variance:
             return weight * error
         # The bound teaches the variance alone, and counts T / 1000 of its bits (Nichol and Dhariwal, 2021, section 3.1).
-        found = self.predict(jnp.concatenate([jax.lax.stop_gradient(said), output[..., said.shape[-1] :]], -1), *_seen(at))
+        held = jnp.concatenate([jax.lax.stop_gradient(said), output[..., said.shape[-1] :]], -1)
+        found = self.predict(held, at.x, at.alpha, at.sigma)
         return weight * error + c.timesteps / 1000 * self.bound(found, at)
 
     def bound(self, found: Prediction, at: Noisy) -> Float[Array, "batch"]:
@@ -280,7 +281,3 @@ class Process:
         if c.schedule == "edm":
             return c.sigma_max, c.sigma_min
         return 1.0, 0.0 if c.schedule == "ve" else c.earliest
-
-
-def _seen(at: Noisy):
-    return at.x, at.alpha, at.sigma

@@ -3,12 +3,11 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 
 from genjax.config import config_hash
 from genjax.data.shapes import ShapesInfo
@@ -36,6 +35,10 @@ def feature_network(workdir: Path | str) -> FeatureNetwork:
     task, variables, step = _open(workdir)
     if not isinstance(task, Classification):
         raise RequestError(f"{workdir} is no run of task 'classification', whose features could measure images.")
+    return _features_of(task, variables, workdir, step)
+
+
+def _features_of(task: Classification, variables: Variables, workdir: Path | str, step: int | None) -> FeatureNetwork:
     p, channels = task.preprocessor, task.model_config.channels
 
     def apply(variables: Variables, images: jax.Array) -> Features:
@@ -57,9 +60,9 @@ def judge_of(workdir: Path | str) -> Judge:
     Raises:
         GenjaxError: no run, or one of another task.
     """
-    task, variables, _ = _open(workdir)
+    task, variables, step = _open(workdir)
     if isinstance(task, Classification):
-        network = feature_network(workdir)
+        network = _features_of(task, variables, workdir, step)
 
         def classes(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
             logits = network.features(stacked(artifacts)).logits
@@ -81,24 +84,21 @@ def judge_of(workdir: Path | str) -> Judge:
 
 def shapes_judge(info: ShapesInfo) -> Judge:
     """What the reader of drawn shapes finds, without any network; two groups in the order in which they were asked for."""
-    names = [name for name, _ in info.attributes]
 
     def read(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
-        found = shape_reader.read(stacked(artifacts), len(names) // shapes.WIDTH)
-        rows = []
-        for artifact, own in zip(artifacts, found, strict=True):
-            asked, row = artifact.metadata["label"], own
-            if len(names) > 2 * shapes.WIDTH:
-                row = max(own, shapes.swapped(own[None])[0], key=lambda row: len(_words(info, row).items() & asked.items()))
-            rows.append(_words(info, row))
-        return rows
+        wishes = [artifact.metadata["label"] for artifact in artifacts]
+        asked = np.array([[values.index(wish[name]) for name, values in info.attributes] for wish in wishes])
+        found = shape_reader.in_order_of(asked, shape_reader.read(stacked(artifacts), shapes.groups_in(asked)))
+        return [
+            {
+                name: values[number]
+                for (name, values), number in zip(info.attributes, row, strict=True)
+                if number != shapes.UNKNOWN
+            }
+            for row in found
+        ]
 
     return read
-
-
-def _words(info: ShapesInfo, label: Int[np.ndarray, " attributes"]) -> dict[str, str]:
-    pairs = zip(info.attributes, label, strict=True)
-    return {name: values[number] for (name, values), number in pairs if number != shapes.UNKNOWN}
 
 
 def stacked(artifacts: Sequence[Artifact]) -> UInt8[np.ndarray, "images height width 3"]:
@@ -118,6 +118,6 @@ def agreement(asked: Sequence[Mapping[str, str]], found: Sequence[Mapping[str, s
     return shares
 
 
-def _open(workdir: Path | str) -> tuple[Task, Variables, Any]:
+def _open(workdir: Path | str) -> tuple[Task, Variables, int | None]:
     task = run_task(workdir)
     return task, run_variables(workdir, task), newest_checkpoint(workdir)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from genjax import data
@@ -98,7 +99,8 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
         raise RequestError("nothing to measure with: name --features, --inception, --judge or --likelihood.")
     if options.likelihood and not (isinstance(task, Diffusion) and task.medium.column == "image"):
         raise RequestError("--likelihood is for diffusion models of images; leave it out.")
-    references = [_reference(network, workdir, options.reference) for network in networks]
+    real = _dataset(workdir, options.reference) if networks else None
+    references = [_reference(network, workdir, real, options.reference) for network in networks]
     sampler, rows, artifacts = Sampler(task), [], []
     likely = _Likelihood(task, _dataset(workdir, "held_out"), options.likelihood) if options.likelihood else None
     for step in steps:
@@ -136,9 +138,8 @@ def _steps(workdir: Path, wish: str) -> list[int]:
     return [int(wish)] if wish else found[-1:]
 
 
-def _reference(network: FeatureNetwork, workdir: Path, part: str) -> Collection:
+def _reference(network: FeatureNetwork, workdir: Path, dataset: Dataset, part: str) -> Collection:
     """The features of the run's own images; kept in the run."""
-    dataset = _dataset(workdir, part)
     make = lambda: collect(network, _images(dataset))  # noqa: E731
     return cached_reference(workdir / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
 

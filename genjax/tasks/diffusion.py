@@ -282,6 +282,9 @@ def build(section: Mapping[str, Any], info: Any) -> Diffusion:
     config = structure(DiffusionConfig, section, "config.task")
     medium = medium_of(info)
     labels = Labels(tuple(info.attributes) if config.conditional else (), config.label_dropout > 0)
+    for name in ("low_resolution", "augment"):
+        if getattr(config, name) and medium.column != "image":
+            raise ConfigError(f"config.task.{name} is for images; leave it out for {medium.units}.")
     if config.low_resolution:
         medium.check_reduced(config.low_resolution)
     channels = medium.shape[-1]
@@ -293,8 +296,6 @@ def build(section: Mapping[str, Any], info: Any) -> Diffusion:
     }
     optional = {"condition_features": AUGMENTATION_LABELS if config.augment else 0}
     network = make_config(config.network, config.model, medium.shape[:-1], fixed, optional)
-    if config.augment and medium.column != "image":
-        raise ConfigError("config.task.augment is for images; leave it out for sounds.")
     if config.low_resolution and getattr(network, "self_conditioning", False):
         raise ConfigError("config.task.low_resolution and model.self_conditioning do not go together; leave one out.")
     process = Process(config.process)

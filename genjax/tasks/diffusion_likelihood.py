@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genjax.diffusion import grids
-from genjax.diffusion.likelihood import log_likelihood
+from genjax.diffusion.likelihood import bits_per_dimension, log_likelihood
 from genjax.diffusion.losses import prior_bound
 from genjax.tasks.contract import Batch, Variables
 
 if TYPE_CHECKING:
     from genjax.tasks.diffusion import Diffusion
 
-LEVEL = 127.5  # steps of an image in [-1, 1] to 1
+STEPS = 255  # between the levels of an image in [-1, 1]
 
 
 def flow_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Array, steps: int = 50) -> Float[Array, "batch"]:
@@ -27,11 +27,11 @@ def flow_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Ar
     """
     between_key, *keys = jax.random.split(key, 1 + len(batch["image"]))
     images = batch["image"].astype(jnp.float32)
-    x = (images + jax.random.uniform(between_key, images.shape, minval=-0.5, maxval=0.5)) / LEVEL - 1
+    x = (images + jax.random.uniform(between_key, images.shape, minval=-0.5, maxval=0.5)) / (STEPS / 2) - 1
     spaced = task.process.grid(steps, "karras")
     grid = grids.Grid(spaced.schedule, spaced.starts[:-1], spaced.starts[1:])
     nats = log_likelihood(_denoiser(task, variables, batch), x, grid, jnp.stack(keys))
-    return -nats / (math.prod(x.shape[1:]) * math.log(2)) + math.log2(LEVEL)
+    return bits_per_dimension(nats, math.prod(x.shape[1:]), STEPS)
 
 
 def bound_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Array, draws: int = 0) -> Float[Array, "batch"]:

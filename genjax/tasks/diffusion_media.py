@@ -41,20 +41,24 @@ class Medium(Protocol):
 
 
 @dataclass(frozen=True)
-class Images:
-    """uint8 [height, width, channels]; [-1, 1] to the model."""
+class Grid:
+    """Rows and columns of pixels, or of what stands for them."""
 
     height: int
     width: int
     channels: int
 
-    column = "image"
-    units = "images"
-    dtype = jnp.uint8
-
     @property
     def shape(self) -> tuple[int, ...]:
         return self.height, self.width, self.channels
+
+
+class Images(Grid):
+    """uint8 [height, width, channels]; [-1, 1] to the model."""
+
+    column = "image"
+    units = "images"
+    dtype = jnp.uint8
 
     def to_model(self, values):
         return values.astype(jnp.float32) * (1 / 127.5) - 1
@@ -112,25 +116,13 @@ class FramedSounds:
         samples = s.sound(value) if self.info.features == "mel" else value[:, 0]
         return Artifact("audio", samples, {**metadata, "sample_rate": s.sample_rate})
 
-    def check_reduced(self, factor: int) -> None:
-        raise ConfigError("config.task.low_resolution is for images; leave it out for sounds.")
 
-
-@dataclass(frozen=True)
-class Latents:
+class Latents(Grid):
     """What an autoencoder makes of images: as they are, to the model."""
-
-    height: int
-    width: int
-    channels: int
 
     column = "latent"
     units = "latents"
     dtype = jnp.float32
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.height, self.width, self.channels
 
     def to_model(self, values):
         return values
@@ -146,9 +138,6 @@ class Latents:
         return Artifact(
             "image", np.broadcast_to(picture if self.channels >= 3 else picture[..., :1], (*value.shape[:2], 3)), metadata
         )
-
-    def check_reduced(self, factor: int) -> None:
-        raise ConfigError("config.task.low_resolution is for images; leave it out for latents.")
 
 
 def medium_of(info: Any) -> Medium:

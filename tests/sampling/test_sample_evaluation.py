@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from genjax import data
+from genjax.data.sources import shapes
 from genjax.errors import RequestError
 from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.measures import measure
@@ -73,6 +75,20 @@ def test_a_classifier_says_what_images_show(runs):
     assert [one["class"] for one in found] == ["dark", "light", "dark"]
     asked = [{"class": "dark"}, {"class": "light"}, {"class": "light"}]
     assert judges.agreement(asked, found) == {"agreement_class": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize("groups, size", [(1, 32), (2, 64)])
+def test_drawn_shapes_are_read_without_a_network(groups, size):
+    """Two groups also where they were asked for from the other one; another color does not agree."""
+    datasets = data.build({"name": "shapes", "num_groups": groups, "image_size": size, "batch_size": 16}, seed=0, cache_dir=None)
+    info, batch = datasets.train.info, datasets.train.batch(0)
+    asked = shapes.swapped(batch["label"]) if groups == 2 else batch["label"]
+    words = [{name: values[i] for (name, values), i in zip(info.attributes, row, strict=True)} for row in asked]
+    artifacts = [Artifact("image", *pair) for pair in zip(batch["image"], ({"label": word} for word in words), strict=True)]
+    judge = judges.shapes_judge(info)
+    assert judge(artifacts) == words
+    blue = [Artifact("image", np.ascontiguousarray(a.value[..., ::-1]), a.metadata) for a in artifacts]
+    assert judges.agreement(words, judge(blue))["agreement_of_all"] < 1
 
 
 def test_shares_of_attributes():

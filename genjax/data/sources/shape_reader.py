@@ -51,11 +51,16 @@ def read(images: Images, num_groups: int) -> Labels:
 
 def matches(asked: Labels, found: Labels) -> Bool[np.ndarray, "scenes attributes"]:
     """Which attributes are found as asked; one that was left open (UNKNOWN) is. Two groups may be found in any order."""
-    right = (asked == found) | (asked == UNKNOWN)
+    return (asked == in_order_of(asked, found)) | (asked == UNKNOWN)
+
+
+def in_order_of(asked: Labels, found: Labels) -> Labels:
+    """What was found; two groups in the order in which more of them is as asked."""
     if groups_in(asked) == 1:
-        return right
-    other = (asked == swapped(found)) | (asked == UNKNOWN)
-    return np.where((other.sum(1) > right.sum(1))[:, None], other, right)
+        return found
+    other = swapped(found)
+    right, right_of_other = (((asked == labels) | (asked == UNKNOWN)).sum(1) for labels in (found, other))
+    return np.where((right_of_other > right)[:, None], other, found)
 
 
 def score(asked: Labels, images: Images) -> dict[str, float]:
