@@ -111,7 +111,7 @@ def machine() -> str:
 
 
 def against_torch(ours: Sequence[str], theirs: Sequence[str], fast: Mapping[str, str]) -> list[Contender]:
-    """genjax; torch as it comes and compiled (`--compile` of its worker), and both again in the environment of `mkl_fast_path`."""
+    """genjax; torch as it comes and compiled (`--compile` of its worker), both again in the environment of `mkl_fast_path`."""
     compiled = [*theirs, "--compile"]
     found = [Contender("genjax", ours), Contender("torch eager", theirs), Contender("torch.compile", compiled)]
     if fast:
