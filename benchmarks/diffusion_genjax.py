@@ -55,7 +55,7 @@ def train_step(folder: Path, batch: int):
     }
     plan = make_plan(structure_run(run), devices=jax.devices()[:1], with_data=False)
     pixels = ((inputs(batch)["image"] + 1) * 127.5).astype(np.uint8)
-    values = {"image": pixels, "mask": np.ones(batch, np.int32)}
+    values = {"image": pixels, "label": np.zeros(batch, np.int32), "mask": np.ones(batch, np.int32)}
     return compiled_step(plan, values)
 
 
