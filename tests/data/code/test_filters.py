@@ -23,8 +23,10 @@ def test_ordinary_code_is_kept():
     assert reason(CODE) is None
     for file in sorted(Path(genjax.__file__).parent.glob("data/**/*.py")):
         text = file.read_text(encoding="utf-8")
+        if text.count("\n") < 2:
+            continue  # a docstring alone is no code: its one line may be longer than lines are on average
         kept = CodeFilters(generated_markers=()).reason(Document(file.name, text, "python", ""))
-        assert kept is None or len(text) < 32, (file, kept)
+        assert kept is None, (file, kept)
 
 
 @pytest.mark.parametrize(
