@@ -41,15 +41,16 @@ def log_likelihood(
     def slope(scaled, place):
         alpha, sigma = alphas[place], sigmas[place]
         field = lambda scaled: denoise(alpha * scaled, times[place], alpha, sigma).noise  # noqa: E731
+        # Backwards: networks may have backward passes of their own, which forward differentiation knows nothing of.
+        value, pull = jax.vjp(field, scaled)
         if not exact:
-            value, change = jax.jvp(field, (scaled,), (signs,))
-            return value, jnp.sum((signs * change).reshape(len(x), -1), axis=1)
+            return value, jnp.sum((signs * pull(signs)[0]).reshape(len(x), -1), axis=1)
 
         def term(total, unit):
             direction = jnp.broadcast_to(unit.reshape(x.shape[1:]), x.shape)
-            return total + jnp.sum((jax.jvp(field, (scaled,), (direction,))[1] * direction).reshape(len(x), -1), axis=1), None
+            return total + jnp.sum((pull(direction)[0] * direction).reshape(len(x), -1), axis=1), None
 
-        return field(scaled), lax.scan(term, jnp.zeros(len(x)), jnp.eye(size, dtype=jnp.float32))[0]
+        return value, lax.scan(term, jnp.zeros(len(x)), jnp.eye(size, dtype=jnp.float32))[0]
 
     def step(place, state):
         scaled, change = state

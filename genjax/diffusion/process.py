@@ -230,7 +230,7 @@ class Process:
         """The term of the variational bound at these timesteps, in bits a dimension, of a schedule of betas."""
         small, large = (jnp.asarray(bound, jnp.float32)[at.time] for bound in losses.log_variance_bounds(self.schedule))
         if found.variance is None:
-            log_variance = over(small, at.x)
+            log_variance = over(large if self.config.variance == "large" else small, at.x)
         else:
             log_variance = over(small, at.x) + over(large - small, at.x) * found.variance
         alpha, sigma = self.schedule.levels(jnp.maximum(at.time - 1, 0))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from genjax.diffusion import grids
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 STEPS = 255  # between the levels of an image in [-1, 1]
 
 
-def flow_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Array, steps: int = 50) -> Float[Array, "batch"]:
+def flow_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Array, steps: int = 128) -> Float[Array, "batch"]:
     """By the probability-flow ODE (Song et al., 2021, section 4.3 and appendix D.2), of images spread evenly over the steps
     between their 256 levels; the divergence by one random direction of each image.
 
     Args:
-        steps: of Heun's method, from the process's lowest level.
+        steps: of Heun's method, from the process's lowest level. Of Gaussian data 128 are within 0.005 bits, 50 within 0.03.
     """
     between_key, *keys = jax.random.split(key, 1 + len(batch["image"]))
     images = batch["image"].astype(jnp.float32)
@@ -35,23 +36,24 @@ def flow_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Ar
 
 
 def bound_bits(task: "Diffusion", variables: Variables, batch: Batch, key: jax.Array, draws: int = 0) -> Float[Array, "batch"]:
-    """By the variational bound of a schedule of betas (Ho et al., 2020, equation 5): all of its terms, or `draws` of them for
-    each image, spaced evenly, in place of all.
+    """By the variational bound of a schedule of betas (Ho et al., 2020, equation 5): all of its terms, or about `draws` of them
+    for each image. Most bits lie in the first terms: those taken are close there, and lines stand for the ones between them.
 
     Args:
-        draws: 0 for every timestep once.
+        draws: 0 for every timestep.
     """
     process, denoise = task.process, _denoiser(task, variables, batch)
     clean, total = task.medium.to_model(batch["image"]), process.config.timesteps
-    count = draws or total
+    taken = np.arange(total) if not draws else np.unique(np.rint(np.geomspace(1, total, draws)).astype(int)) - 1
+    counts = [np.interp(np.arange(total), taken, unit).sum() for unit in np.eye(len(taken))]
 
-    def term(number: Array) -> Float[Array, "batch"]:
-        at = process.noisy(jax.random.fold_in(key, number), clean, jnp.full(len(clean), (number + 0.5) / count))
+    def term(timestep: Array) -> Float[Array, "batch"]:
+        at = process.noisy(jax.random.fold_in(key, timestep), clean, jnp.full(len(clean), (timestep + 0.5) / total))
         return process.bound(denoise(at.x, at.time, at.alpha, at.sigma), at)
 
-    terms = jax.lax.map(term, jnp.arange(count))
+    terms = jax.lax.map(term, jnp.asarray(taken))
     last = process.schedule.levels(jnp.asarray(total - 1))
-    return terms.mean(0) * total + prior_bound(clean, *last)
+    return jnp.asarray(counts, jnp.float32) @ terms + prior_bound(clean, *last)
 
 
 def _denoiser(task: "Diffusion", variables: Variables, batch: Batch):

@@ -55,8 +55,9 @@ def test_every_checkpoint_is_measured_by_the_named_features(runs, tmp_path):
     assert any("fid: of generated images" in note for note in rows[0]["notes"])  # 7 images, 8 features
     assert {file.name for file in (tmp_path / "curve").iterdir()} == {"summary.json", "samples.png", "curves.png"}
     # The reference is kept in the run; and the same samples give the same figures.
-    again = evaluate(runs, *wanted[:3], "--steps=3", f"--out={tmp_path}/again", "--checkpoint=4")
-    assert again[0]["figures"] == figures and list((runs / "diffusion" / "cache").glob("features-*"))
+    again = evaluate(runs, *wanted[:2], "--likelihood=2", "--steps=3", f"--out={tmp_path}/again", "--checkpoint=4")[0]["figures"]
+    assert all(5 < again.pop(f"bits_by_{way}") < 12 for way in ("flow", "bound")) and again == figures
+    assert list((runs / "diffusion" / "cache").glob("features-*"))
 
 
 def test_the_real_images_are_at_no_distance_from_themselves(runs):
