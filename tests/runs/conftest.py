@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -55,7 +56,10 @@ class Runs:
         self.config.write_text(CONFIG.replace("TEXT", str(self.text)))
 
     def environment(self, devices: int = 1) -> dict[str, str]:
-        return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        """Flags as a user's; of programs for several devices, which take long to compile, as the other tests'."""
+        count = f"--xla_force_host_platform_device_count={devices}"
+        flags = count if devices == 1 else re.sub(r"--xla_force_host_platform_device_count=\d+", count, os.environ["XLA_FLAGS"])
+        return {**os.environ, "XLA_FLAGS": flags}
 
     def start(self, workdir: str, *arguments: str, devices: int = 1, environment: dict | None = None) -> subprocess.Popen:
         variables = self.environment(devices) | (environment or {})
@@ -114,12 +118,12 @@ class Runs:
         return {jax.tree_util.keystr(path): jax.device_get(raw(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> Runs:
     return Runs(tmp_path_factory.mktemp("runs"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(runs) -> str:
     """A run from beginning to end in one go, on one device."""
     runs.output = runs.run("whole")

@@ -7,14 +7,31 @@ from pathlib import Path
 
 import pytest
 
+import train
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def sentence(runs, workdir, *arguments, **settings):
-    output = runs.run(workdir, *arguments, code=2, **settings)
-    assert "Traceback" not in output
-    assert output.count("error: ") == 1, output
-    return output[output.index("error: ") :]
+@pytest.fixture
+def ask(runs, capfd):
+    """train.py as a function of the run directory and further arguments; its exit code and what it printed."""
+
+    def ask(workdir, *arguments):
+        capfd.readouterr()
+        code = train.main([f"--config={runs.config}", f"--workdir={runs.folder / workdir}", *arguments])
+        return code, "".join(capfd.readouterr())
+
+    return ask
+
+
+@pytest.fixture
+def sentence(ask):
+    def sentence(workdir, *arguments):
+        code, output = ask(workdir, *arguments)
+        assert code == 2 and output.count("error: ") == 1, output
+        return output[output.index("error: ") :]
+
+    return sentence
 
 
 @pytest.mark.parametrize(
@@ -37,55 +54,48 @@ def sentence(runs, workdir, *arguments, **settings):
         (["--config.data.sequence_length=65"], "data.sequence_length 65 is longer than the model's context_length 64"),
     ],
 )
-def test_a_wrong_config_is_one_sentence(runs, arguments, message):
-    assert message in sentence(runs, "wrong", *arguments, devices=8)
+def test_a_wrong_config_is_one_sentence(runs, sentence, arguments, message):
+    assert message in sentence("wrong", *arguments)
     assert not (runs.folder / "wrong" / "checkpoints").exists()
 
 
-def test_empty_data(runs):
+def test_empty_data(runs, sentence):
     empty = runs.folder / "empty.txt"
     empty.write_text("")
-    assert "empty" in sentence(runs, "wrong", f"--config.data.path={empty}")
+    assert "empty" in sentence("wrong", f"--config.data.path={empty}")
 
 
-def test_text_that_is_not_utf8(runs):
+def test_text_that_is_not_utf8(runs, sentence):
     latin = runs.folder / "latin.txt"
     latin.write_bytes(b"plain text, then caf\xe9 and more " * 50)
-    message = sentence(runs, "wrong", f"--config.data.path={latin}")
+    message = sentence("wrong", f"--config.data.path={latin}")
     assert "latin.txt" in message and "UTF-8" in message
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(runs):
-    message = sentence(
-        runs, "nan", "--config.optimizer.peak_lr=1e30", "--config.optimizer.clip_norm=0.0", "--config.optimizer.warmup_steps=0"
-    )
+DIVERGES = ("--config.optimizer.peak_lr=1e30", "--config.optimizer.clip_norm=0.0", "--config.optimizer.warmup_steps=0")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(sentence):
+    message = sentence("nan", *DIVERGES)
     assert "not finite" in message and "guard.policy=skip" in message
 
 
-def test_bad_steps_are_left_out_on_request(runs):
-    output = runs.run(
-        "skip",
-        "--config.optimizer.peak_lr=1e30",
-        "--config.optimizer.clip_norm=0.0",
-        "--config.optimizer.warmup_steps=0",
-        "--config.guard.policy=skip",
-    )
-    assert "left out" in output
+def test_bad_steps_are_left_out_on_request(ask):
+    code, output = ask("skip", *DIVERGES, "--config.guard.policy=skip")
+    assert code == 0 and "left out" in output
 
 
-def test_a_second_process_on_the_same_run_directory_is_refused(runs):
+def test_a_second_process_on_the_same_run_directory_is_refused(runs, sentence):
+    """That the lock of a killed process is gone with it, test_resume.py shows."""
     process = runs.start("shared", "--config.train.steps=100000")
     runs.wait_for_step(process, "shared", 2)
-    message = sentence(runs, "shared")
-    assert str(process.pid) in message
+    assert str(process.pid) in sentence("shared")
     process.kill()
     process.wait()
-    # The lock of a killed process is gone with it.
-    runs.run("shared", "--config.train.steps=" + str(runs.last_step("shared") + 2))
 
 
-def test_another_config_in_the_same_run_directory_is_refused(runs, whole):
-    message = sentence(runs, whole, "--config.optimizer.peak_lr=0.5")
+def test_another_config_in_the_same_run_directory_is_refused(whole, sentence):
+    message = sentence(whole, "--config.optimizer.peak_lr=0.5")
     assert "config.optimizer.peak_lr: 0.01 -> 0.5" in message
 
 
@@ -102,7 +112,10 @@ def test_a_corrupt_newest_checkpoint_falls_back_to_the_one_before(runs, whole):
 
 def test_a_full_disk_is_said_and_the_last_good_checkpoint_stays(runs, whole):
     """A limit on file sizes stands in for a full disk (tests/training/test_checkpoints.py fills a real one)."""
-    runs.run("full", "--config.train.steps=8")
+    checkpoints = runs.folder / "full" / "checkpoints"
+    shutil.copytree(runs.folder / whole, runs.folder / "full")
+    shutil.rmtree(checkpoints / "24")
+    before = {path: path.read_bytes() for path in (checkpoints / "20").rglob("*") if path.is_file()}
     command = [sys.executable, str(ROOT / "train.py"), f"--config={runs.config}", f"--workdir={runs.folder / 'full'}"]
     limited = subprocess.run(
         ["bash", "-c", 'ulimit -f 60; trap "" XFSZ; exec "$@"', "bash", *command],
@@ -113,15 +126,15 @@ def test_a_full_disk_is_said_and_the_last_good_checkpoint_stays(runs, whole):
     )
     output = limited.stdout + limited.stderr
     assert limited.returncode == 2 and "Traceback" not in output, output
-    assert "could not be saved: file too large; the last good checkpoint is step 8" in output
-    assert "resumed from the checkpoint of step 8" in runs.run("full")
+    assert "could not be saved: file too large; the last good checkpoint is step 20" in output
+    assert before == {path: path.read_bytes() for path in (checkpoints / "20").rglob("*") if path.is_file()}
 
 
 def test_no_workdir_and_no_config(runs):
-    def ask(*arguments):
+    def call(*arguments):
         return subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], capture_output=True, text=True, cwd=ROOT)
 
-    result = ask("--config=configs/gpt/gpt_tiny.py")
+    result = call("--config=configs/gpt/gpt_tiny.py")
     assert result.returncode == 2 and "--workdir is missing" in result.stderr
-    result = ask("--config=configs/gpt/gpt_tinny.py", "--workdir=x")
+    result = call("--config=configs/gpt/gpt_tinny.py", "--workdir=x")
     assert result.returncode == 2 and "did you mean configs/gpt/gpt_tiny.py?" in result.stderr

@@ -1,6 +1,7 @@
 """A run that was killed, stopped or moved goes on as if nothing had happened."""
 
 import random
+import re
 import signal
 
 import numpy as np
@@ -32,72 +33,62 @@ def test_a_finished_run_says_so(runs, whole):
     assert runs.metrics(whole) == before
 
 
-def test_the_same_config_and_seed_make_the_same_run(runs, whole):
-    runs.run("again")
-    assert_same_bits(runs.state("again"), runs.state(whole))
-
-
 LONG = "--config.train.steps=160"  # with a checkpoint every four steps: seconds, in which a signal can come
 
 
-@pytest.fixture(scope="module")
-def long(runs) -> str:
+def test_killed_and_stopped_at_random_steps_and_started_again_it_ends_with_the_same_bits(runs):
+    """A second run of the same config and seed, once killed and once told to stop, is the run in one go."""
+    rng = random.Random(0)
     runs.run("long", LONG)
-    return "long"
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_a_random_step_and_started_again_it_ends_with_the_same_bits(runs, long, seed):
-    name, rng = f"killed_{seed}", random.Random(seed)
-    for first in (2, 50):
-        process = runs.start(name, LONG)
-        runs.wait_for_step(process, name, rng.randrange(first, first + 48))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    output = runs.run(name, LONG)
-    assert "resumed from the checkpoint of step" in output
-    assert_same_bits(runs.state(name), runs.state(long))
-    assert runs.losses(name) == runs.losses(long)
-
-
-def test_sigterm_saves_and_exits_with_0(runs, long):
-    process = runs.start("stopped", LONG)
-    runs.wait_for_step(process, "stopped", 6)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
+    for number, wish in enumerate((signal.SIGKILL, signal.SIGTERM)):
+        process = runs.start("halted", LONG)
+        runs.wait_for_step(process, "halted", rng.randrange(8, 50) + 50 * number)
+        process.send_signal(wish)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
+    assert "resumed from the checkpoint of step" in output
     assert "SIGTERM: saved step" in output and "the same command goes on" in output
-    runs.run("stopped", LONG)
-    assert_same_bits(runs.state("stopped"), runs.state(long))
+    runs.run("halted", LONG)
+    assert_same_bits(runs.state("halted"), runs.state("long"))
+    # What is logged is the mean since the line before, or since the run went on.
+    after = int(re.search(r"SIGTERM: saved step (\d+)", output).group(1)) + 1
+    halted, long = ({step: loss for step, loss in runs.losses(name).items() if step != after} for name in ("halted", "long"))
+    assert halted == long
 
 
-def test_from_eight_devices_onto_four_the_losses_agree_to_rounding(runs, whole):
+CONSTANT = "--config.optimizer.schedule=constant"  # one step to compile, however many there are
+HALF = (CONSTANT, "--config.train.steps=12")
+
+
+@pytest.fixture(scope="module")
+def halves(runs):
+    """The losses of 12 steps and, after them, 12 more, on one device; and what the first half printed."""
+    output = runs.run("halves", *HALF, "--config.train.profile=(6, 8)")
+    runs.run("halves", CONSTANT)
+    return runs.losses("halves"), output
+
+
+def test_from_eight_devices_onto_four_the_losses_agree_to_rounding(runs, halves):
     """The rows of a batch do not depend on the devices: losses that agree for 24 steps of packed rows with dropout would not
     if any row or random number differed."""
-    runs.run("moved", "--config.train.steps=12", devices=8)
-    output = runs.run("moved", devices=4)
+    runs.run("moved", *HALF, devices=8)
+    output = runs.run("moved", CONSTANT, devices=4)
     assert "resumed from the checkpoint of step 12" in output
-    # The shorter first run had the learning-rate schedule of 12 steps; the one to compare with had the same.
-    runs.run("unmoved", "--config.train.steps=12")
-    runs.run("unmoved")
-    moved, unmoved = runs.losses("moved"), runs.losses("unmoved")
-    assert moved.keys() == unmoved.keys()
-    np.testing.assert_allclose(list(moved.values()), list(unmoved.values()), rtol=2e-5)
+    moved = runs.losses("moved")
+    assert moved.keys() == halves[0].keys()
+    np.testing.assert_allclose(list(moved.values()), list(halves[0].values()), rtol=2e-5)
 
 
-def test_two_processes_equal_one_and_go_on_as_one(runs, whole):
-    outputs = runs.run_processes("two", 2, "--config.train.steps=12", devices=2)
+def test_two_processes_equal_one_and_go_on_as_one(runs, halves):
+    outputs = runs.run_processes("two", 2, *HALF, devices=2)
     assert "compiled the train step" in outputs[0] and "compiled the train step" not in outputs[1]
-    output = runs.run("two", devices=2)
+    output = runs.run("two", CONSTANT, devices=4)
     assert "resumed from the checkpoint of step 12" in output
-    runs.run("one", "--config.train.steps=12")
-    runs.run("one")
-    two, one = runs.losses("two"), runs.losses("one")
-    assert two.keys() == one.keys()
-    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=2e-5)
+    two = runs.losses("two")
+    assert two.keys() == halves[0].keys()
+    np.testing.assert_allclose(list(two.values()), list(halves[0].values()), rtol=2e-5)
 
 
-def test_a_profile_of_the_asked_steps_is_left_behind(runs):
-    output = runs.run("profiled", "--config.train.steps=12", "--config.train.profile=(6, 8)")
-    assert "wrote a profile of steps 6 to 8" in output
-    assert list((runs.folder / "profiled" / "profile").rglob("*.xplane.pb"))
+def test_a_profile_of_the_asked_steps_is_left_behind(runs, halves):
+    assert "wrote a profile of steps 6 to 8" in halves[1]
+    assert list((runs.folder / "halves" / "profile").rglob("*.xplane.pb"))
