@@ -20,7 +20,7 @@ class Network:
         self.model = GPT(
             GPTConfig(vocab_size=VOCAB, context_length=CONTEXT, num_layers=1, num_heads=2, embed_dim=16, init_std=0.5)
         )
-        self.variables = self.model.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+        self.variables = jax.jit(self.model.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
         self.shapes = []
         self.apply = jax.jit(
             lambda tokens, segments, positions: self.model.apply(

@@ -46,7 +46,7 @@ class Tokens:
 
 @pytest.fixture(scope="module")
 def params():
-    return nn.unbox(GPT(CONFIG).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32)))["params"]
+    return nn.unbox(jax.jit(GPT(CONFIG).init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32)))["params"]
 
 
 def assert_same(one, other):
@@ -66,7 +66,7 @@ def test_what_is_saved_is_read_in_either_layout(params, tmp_path):
 
 
 def test_boxed_parameters_are_saved_as_they_are(params, tmp_path):
-    boxed = GPT(CONFIG).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    boxed = jax.jit(GPT(CONFIG).init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     assert isinstance(boxed["token_embed"]["embedding"], nn.Partitioned)
     huggingface.save(tmp_path / "w", boxed, CONFIG)
     assert_same(huggingface.load(tmp_path / "w"), params)
@@ -140,7 +140,7 @@ def test_a_folder_whose_tensors_mean_something_else_is_refused(params, tmp_path,
 def test_a_larger_vocabulary_begins_as_the_mean_of_the_old(tmp_path, tie_embeddings):
     """Sentinels for a checkpoint that has none: everything else stays bit for bit."""
     config = dataclasses.replace(CONFIG, tie_embeddings=tie_embeddings)
-    old = nn.unbox(GPT(config).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32)))["params"]
+    old = nn.unbox(jax.jit(GPT(config).init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32)))["params"]
     huggingface.save(tmp_path / "w", old, config)
     new = huggingface.load(tmp_path / "w", config=dataclasses.replace(config, vocab_size=16))
     tables = [("token_embed", "embedding", 0)] + ([] if tie_embeddings else [("head", "kernel", 1)])
@@ -201,7 +201,7 @@ def test_configs_within_a_config_keep_their_own_layers_and_vocabularies(params, 
     )
     monkeypatch.setattr(huggingface, "FAMILIES", {"towers": family})
     config = TowersConfig(CONFIG, dataclasses.replace(CONFIG, vocab_size=7, num_layers=1))
-    pixels = nn.unbox(GPT(config.pixels).init(jax.random.key(1), jnp.zeros((1, 4), jnp.int32)))["params"]
+    pixels = nn.unbox(jax.jit(GPT(config.pixels).init)(jax.random.key(1), jnp.zeros((1, 4), jnp.int32)))["params"]
     huggingface.save(tmp_path / "w", {"text": params, "pixels": pixels}, config)
     assert huggingface.read_config(tmp_path / "w") == ("towers", config)
     larger = dataclasses.replace(config, text=dataclasses.replace(CONFIG, vocab_size=20))

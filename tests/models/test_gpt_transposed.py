@@ -30,7 +30,7 @@ def test_transposed_copies_change_no_logit(rows, tie, gated):
 
 
 def test_copies_have_the_transposed_shapes():
-    params = nn.unbox(GPT(SMALL).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))["params"]
+    params = nn.unbox(jax.jit(GPT(SMALL).init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))["params"]
     copies = transposed_copies(params)
     assert copies["blocks_1"]["attention"]["key"]["kernel"].shape == (2, 4, 16)
     assert copies["blocks_1"]["attention"]["out"]["kernel"].shape == (16, 4, 4)

@@ -13,7 +13,6 @@ from genjax.tasks import seq2seq
 from genjax.tasks.seq2seq import Seq2SeqRequest
 from tests.parity import encoder_decoders
 
-CASES = ("1.0-a", "1.0-b", "1.1-a", "1.1-b")
 EOS, LENGTHS, LONGEST = 1, (13, 1, 29, 6, 20), 24
 
 
@@ -95,7 +94,7 @@ def compare(found, expected):
             assert score is None or score == pytest.approx(other, abs=1e-5 * (len(written) + 1))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ("1.0-a", "1.1-b"))
 def test_greedy(pair, case):
     """The models are random, but do not say one thing to all sources."""
     texts = sources(pair(case)[0])
@@ -105,7 +104,7 @@ def test_greedy(pair, case):
 
 
 @pytest.mark.parametrize("penalty", [1.0, 0.4])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ("1.0-b", "1.1-a"))
 def test_four_beams(pair, case, penalty):
     texts = sources(pair(case)[0], seed=1)
     found = ours(pair(case), texts, num_beams=4, num_samples=2, length_penalty=penalty)

@@ -23,7 +23,7 @@ def make_run(folder, tokenizer, **section):
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer.save(folder / "tokenizer")
     task = tasks.build(config["task"], data.describe(config["data"], tokenizer))
-    variables = jax.tree.map(lambda x: x * 5, nn.unbox(task.init(jax.random.key(1))))
+    variables = jax.tree.map(lambda x: x * 5, nn.unbox(jax.jit(task.init)(jax.random.key(1))))
     with Checkpoints(folder / "checkpoints", asynchronous=False) as checkpoints:
         state = {"step": jnp.asarray(1), "variables": variables, "ema": {}, "optimizers": {}}
         checkpoints.save(1, state, {"config": config})

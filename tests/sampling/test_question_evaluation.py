@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     ByteTokenizer().save(path / "tokenizer")
     task = tasks.build(config["task"], data.describe(config["data"], ByteTokenizer()))
     with Checkpoints(path / "checkpoints", asynchronous=False) as checkpoints:
-        variables = nn.unbox(task.init(jax.random.key(0)))
+        variables = nn.unbox(jax.jit(task.init)(jax.random.key(0)))
         state = {"step": jnp.asarray(1), "variables": variables, "ema": {}, "optimizers": {}}
         checkpoints.save(1, state, {"config": config})
     return path

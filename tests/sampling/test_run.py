@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     (path / "config.json").write_text(json.dumps(CONFIG))
     ByteTokenizer().save(path / "tokenizer")
     task = tasks.build(CONFIG["task"], data.describe(CONFIG["data"], ByteTokenizer()))
-    init = lambda seed: jax.tree.map(lambda x: x * 5, nn.unbox(task.init(jax.random.key(seed))))  # noqa: E731
+    init = lambda seed: jax.tree.map(lambda x: x * 5, nn.unbox(jax.jit(task.init)(jax.random.key(seed))))  # noqa: E731
     with Checkpoints(path / "checkpoints", asynchronous=False) as checkpoints:
         for step in (1, 2):
             state = {"step": jnp.asarray(step), "variables": init(step), "ema": {"0.9": init(step + 10)}, "optimizers": {}}

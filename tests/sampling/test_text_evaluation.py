@@ -33,7 +33,7 @@ def run(tmp_path):
     ByteTokenizer().save(folder / "tokenizer")
     task = tasks.build(config["task"], data.describe(config["data"], ByteTokenizer()))
     with Checkpoints(folder / "checkpoints", asynchronous=False) as checkpoints:
-        variables = nn.unbox(task.init(jax.random.key(1)))
+        variables = nn.unbox(jax.jit(task.init)(jax.random.key(1)))
         checkpoints.save(3, {"step": jnp.asarray(3), "variables": variables, "ema": {}, "optimizers": {}}, {"config": config})
     return folder
 

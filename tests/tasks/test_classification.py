@@ -34,7 +34,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def variables(task):
-    return jax.tree.map(lambda x: x + 0.1, nn.unbox(task.init(jax.random.key(0))))
+    return jax.tree.map(lambda x: x + 0.1, nn.unbox(jax.jit(task.init)(jax.random.key(0))))
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +215,6 @@ def test_a_run_learns_colours_and_knows_its_classes_without_the_data(tmp_path):
 def test_what_the_class_sees_of_an_image(scan_layers, tmp_path):
     task = build(model={"scan_layers": scan_layers}, channels=1)
     (tmp_path / "a.png").write_bytes(png("red"))
-    (found,) = task.attention(nn.unbox(task.init(jax.random.key(0))), ClassificationRequest(str(tmp_path / "a.png")))
+    (found,) = task.attention(nn.unbox(jax.jit(task.init)(jax.random.key(0))), ClassificationRequest(str(tmp_path / "a.png")))
     assert found.weights.shape == (2, 2, 1, 4) and found.grid == (2, 2) and found.image.shape == (8, 8, 3)
     assert (found.weights > 0).all() and (found.weights.sum(-1) < 1).all()

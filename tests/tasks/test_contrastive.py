@@ -49,7 +49,7 @@ def batch_of(task, rows=6, seed=0):
 
 
 def variables_of(task):
-    return nn.unbox(task.init(jax.random.key(0)))
+    return nn.unbox(jax.jit(task.init)(jax.random.key(0)))
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_size_is_the_published_one_whatever_the_data_are():
 def test_two_images_and_a_text_meet_in_three_contrasts(family):
     task = build(family, views=("g", "t"), task={"image_weight": 0.3})
     variables, batch = variables_of(task), batch_of(task)
-    loss, aux = task.loss(variables, batch, jax.random.key(0))
+    loss, aux = jax.jit(task.loss)(variables, batch, jax.random.key(0))
+    encode = jax.jit(task.model.apply, static_argnames="method")
     mean, std = (0.5, 0.5) if family == "siglip" else (np.array(task.preprocessor.mean), np.array(task.preprocessor.std))
     images = [
-        task.model.apply(variables["towers"], (batch[n] / 255 - mean) / std, method="encode_images")
-        for n in ("image", "second_image")
+        encode(variables["towers"], (batch[n] / 255 - mean) / std, method="encode_images") for n in ("image", "second_image")
     ]
-    texts = task.model.apply(variables["towers"], batch["tokens"], method="encode_texts")
+    texts = encode(variables["towers"], batch["tokens"], method="encode_texts")
     params = variables["towers"]["params"]
     if family == "clip":
         contrast = lambda a, b: softmax_contrastive_loss(a, b, params["log_scale"])  # noqa: E731
@@ -103,7 +103,7 @@ def test_two_images_and_a_text_meet_in_three_contrasts(family):
         contrast = lambda a, b: sigmoid_contrastive_loss(a, b, params["log_scale"], params["logit_bias"])  # noqa: E731
     expected = 0.35 * (contrast(images[0], texts) + contrast(images[1], texts)) + 0.3 * contrast(*images)
     assert float(loss) == pytest.approx(float(expected), rel=1e-4) and float(aux.weight) == 6
-    assert set(task.evaluate(variables, batch, jax.random.key(0))) == {
+    assert set(jax.eval_shape(task.evaluate, variables, batch, jax.random.key(0))) == {
         f"image_to_{other}_{k}" for other in ("text", "image") for k in ("1", "10", "back_1")
     }
 
@@ -111,11 +111,11 @@ def test_two_images_and_a_text_meet_in_three_contrasts(family):
 def test_a_resnet_tower_moves_its_statistics_in_training_alone():
     task = build(model=RESNET, image_size=32)
     variables, batch = variables_of(task), batch_of(task)
-    _, aux = task.loss(variables, batch, jax.random.key(0))
+    _, aux = jax.jit(task.loss)(variables, batch, jax.random.key(0))
     new, old = (tree["towers"]["batch_stats"] for tree in (aux.collections, variables))
     moved = [float(jnp.abs(a - b).max()) for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)]
     assert len(moved) > 10 and max(moved) > 0 and task.flops_per_step > 0
-    assert "image_to_text_1" in task.evaluate(variables, batch, jax.random.key(0))
+    assert "image_to_text_1" in jax.eval_shape(task.evaluate, variables, batch, jax.random.key(0))
 
 
 def test_flops_of_a_published_size_are_those_of_its_kernels():
@@ -149,10 +149,11 @@ def test_requests_embed_and_rank(family, files):
     text, image, templated, plain = Sampler(task)(variables, requests)
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
     mean, std = np.array(task.preprocessor.mean), np.array(task.preprocessor.std)
-    images = np.asarray(task.model.apply(variables["towers"], (pixels / 255 - mean) / std, method="encode_images"))
+    apply = jax.jit(task.model.apply, static_argnames="method")
+    images = np.asarray(apply(variables["towers"], (pixels / 255 - mean) / std, method="encode_images"))
 
     def encode(*texts):
-        return np.asarray(task.model.apply(variables["towers"], text_rows(TOKENIZER, texts, 10), method="encode_texts"))
+        return np.asarray(apply(variables["towers"], text_rows(TOKENIZER, texts, 10), method="encode_texts"))
 
     np.testing.assert_allclose(json.loads(text.value), encode("a red cat")[0], atol=1e-5)
     np.testing.assert_allclose(image.metadata["embedding"], images[0], atol=1e-5)

@@ -32,7 +32,7 @@ def build(task=None, **section):
 
 def fresh(task, seed=0):
     """Variables of which no part is silent. With EDM's preconditioning they are not far from the denoiser of Gaussian data."""
-    variables = nn.unbox(task.init(jax.random.key(seed)))
+    variables = nn.unbox(jax.jit(task.init)(jax.random.key(seed)))
     leaves, tree = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
     return jax.tree.unflatten(
@@ -287,7 +287,7 @@ def test_every_medium_learns_and_samples(name):
 def test_augmentation_is_told_and_uncertainty_is_learned():
     """At first every level is as certain as another (u = 0), so that the loss is the plain one."""
     task = build({"augment": 0.9, "uncertainty": True}, channels=3)
-    variables = nn.unbox(task.init(jax.random.key(0)))
+    variables = nn.unbox(jax.jit(task.init)(jax.random.key(0)))
     assert task.model_config.condition_features == 9
     batch = batch_of() | {"image": np.repeat(batch_of()["image"], 3, -1)}
     loss = lambda variables: task.loss(variables, batch, jax.random.key(0))  # noqa: E731

@@ -19,7 +19,7 @@ def gaussian():
     info = data.describe({"name": "images", "classes": ("only",), "image_size": 4, "channels": 1, "batch_size": 16})
     process = {"prediction": "edm", "sigma_data": STD, "variance": "large"}
     task = tasks.build({"name": "diffusion", "model": UNET, "process": process}, info)
-    variables = task.init(jax.random.key(0))
+    variables = jax.jit(task.init)(jax.random.key(0))
     pixels = np.random.default_rng(0).normal(0, STD, (16, 4, 4, 1))
     images = np.clip(np.rint((pixels + 1) * STEPS / 2), 0, STEPS).astype(np.uint8)
     return task, variables, {"image": images, "label": np.zeros(16, np.int32), "mask": np.ones(16, np.float32)}

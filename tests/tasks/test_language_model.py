@@ -30,7 +30,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def variables(task):
-    return nn.unbox(task.init(jax.random.key(0)))
+    return nn.unbox(jax.jit(task.init)(jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_z_loss_is_trained_with_and_not_reported_on_held_out_text(task, variable
 
 def test_dropout_draws_from_the_key_in_training_and_not_at_all_in_evaluation(batch):
     task = build(model={"dropout": 0.5})
-    variables = nn.unbox(task.init(jax.random.key(0)))
+    variables = nn.unbox(jax.jit(task.init)(jax.random.key(0)))
     losses = [float(task.loss(variables, batch, jax.random.key(k))[0]) for k in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
     scores = [float(task.evaluate(variables, batch, jax.random.key(k))["loss"][0]) for k in (1, 2)]
@@ -127,7 +127,7 @@ def test_flops_follow_the_stated_convention():
 
 def test_scanned_and_unrolled_layers_write_the_same_text():
     scanned = build(model={"scan_layers": True})
-    variables = nn.unbox(scanned.init(jax.random.key(1)))
+    variables = nn.unbox(jax.jit(scanned.init)(jax.random.key(1)))
     unrolled = build()
     apart = scanned.sampling_variables(variables)
     request = scanned.request_type(prompt="def main", max_new_tokens=12, temperature=0.7)
@@ -146,6 +146,6 @@ def test_an_empty_prompt_starts_a_document_and_a_missing_tokenizer_is_named(task
 
 def test_bfloat16_sampling_casts_kernels_once_and_keeps_norms(task):
     half = build(model={"dtype": "bfloat16"})
-    cast = half.sampling_variables(nn.unbox(half.init(jax.random.key(0))))["gpt"]["params"]
+    cast = half.sampling_variables(nn.unbox(jax.jit(half.init)(jax.random.key(0))))["gpt"]["params"]
     assert cast["token_embed"]["embedding"].dtype == jnp.bfloat16
     assert cast["final_norm"]["scale"].dtype == jnp.float32

@@ -49,7 +49,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def variables(task):
-    return nn.unbox(task.init(jax.random.key(0)))
+    return nn.unbox(jax.jit(task.init)(jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def variables(task):
-    return jax.tree.map(lambda x: 4 * x, nn.unbox(task.init(jax.random.key(0))))
+    return jax.tree.map(lambda x: 4 * x, nn.unbox(jax.jit(task.init)(jax.random.key(0))))
 
 
 def test_padding_of_sounds_and_texts_counts_for_nothing(task, variables):
@@ -42,12 +42,12 @@ def test_padding_of_sounds_and_texts_counts_for_nothing(task, variables):
         "target_segment_ids": (np.arange(6) < sizes[:, None]).astype(np.int32),
     }
     assert {name: x.shape for name, x in batch.items()} == {name: spec.shape for name, spec in task.batch_spec.items()}
-    sums = task.evaluate(variables, batch, jax.random.key(0))
+    sums, apply = jax.jit(task.evaluate)(variables, batch, jax.random.key(0)), jax.jit(task.model.apply)
     total = 0.0
     for row in range(3):
         features, targets = batch["features"][row, : lengths[row]], batch["targets"][row, : sizes[row]]
         tokens = np.array([[task.model_config.start_id, *targets[:-1]]], np.int32)
-        logits = task.model.apply(variables["seq2seq"], features[None], tokens)[0]
+        logits = apply(variables["seq2seq"], features[None], tokens)[0]
         total -= float(np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), targets[:, None], -1).sum())
     assert float(sums["loss"][1]) == sizes.sum()
     assert float(sums["loss"][0]) == pytest.approx(total, rel=1e-4)

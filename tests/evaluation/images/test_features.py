@@ -59,7 +59,7 @@ def test_a_vit_of_ours_over_a_mesh(cpu_devices):
     config = ViTConfig(
         image_size=8, patch_size=4, num_layers=2, num_heads=2, embed_dim=16, mlp_dim=32, num_classes=5, pooler=False
     )
-    variables = ViT(config).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    variables = jax.jit(ViT(config).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
     def apply(variables, images):
         found = ViT(config).apply(variables, images / 127.5 - 1)
