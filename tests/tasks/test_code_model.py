@@ -132,15 +132,20 @@ class Script(Table):
         return step
 
 
-@pytest.mark.parametrize("following", ["class A", "def g", "# g", "if 1", "print(", "@g"])
-def test_a_function_ends_where_the_next_statement_begins(following):
+@pytest.fixture(scope="module")
+def script_sampler():
     task = build()
-    task = Script(task.model_config, task.info, task.config)
+    return Sampler(Script(task.model_config, task.info, task.config))
+
+
+@pytest.mark.parametrize("following", ["class A", "def g", "# g", "if 1", "print(", "@g"])
+def test_a_function_ends_where_the_next_statement_begins(script_sampler, following):
+    task = script_sampler.task
     body = f"\tif x: # y\n\t\tprint()\n\n\treturn classy\n{following}"
     script = {"script": jnp.asarray([*body.encode(), *[EOS] * 8])}
     wish = {"max_new_tokens": 44, "temperature": 0.0}
     with_line_end, without, free = (
-        Sampler(task)(script, [task.request_type(prompt=prompt, function=function, **wish)])[0]
+        script_sampler(script, [task.request_type(prompt=prompt, function=function, **wish)])[0]
         for prompt, function in (("def f(x):\n", True), ("def f(x):", True), ("def f(x):\n", False))
     )
     assert with_line_end.value == "\tif x: # y\n\t\tprint()\n\n\treturn classy" and free.value == body

@@ -120,6 +120,7 @@ WISHES = [
 ]
 
 
+@pytest.mark.parametrize("task", [{}], ids=["t5"], indirect=True)
 def test_each_request_alone_is_answered_as_among_others(task, variables):
     sampler = Sampler(task)
     together = sampler(variables, [Seq2SeqRequest(**wish) for wish in WISHES])
@@ -157,6 +158,7 @@ def test_what_each_token_of_an_answer_sees_of_the_source(task, variables):
     assert cross.queries == token_labels(task.info.tokenizer, read)
 
 
+@pytest.mark.parametrize("task", [{}], ids=["t5"], indirect=True)
 def test_a_stream_adds_up_to_the_whole_without_the_space_in_front(task, variables):
     request = Seq2SeqRequest(prompt="two dogs", max_new_tokens=20, temperature=1.5, ignore_eos=True)
     sampler = Sampler(task)

@@ -105,9 +105,10 @@ def test_suppressed_tokens_are_not_written(task, variables, tmp_path):
     never = (later[1], 3)
     held = build(task={"suppress_tokens": never, "begin_suppress_tokens": (first,)})
     (answer,) = Sampler(held)(variables, [request])
-    features, tokens = held._source(request)[None], [held.model_config.start_id]
-    for number in range(len(answer.metadata["tokens"])):
-        logits = np.array(held.model.apply(variables["seq2seq"], features, np.array([tokens], np.int32))[0, -1])
+    features, tokens, apply = held._source(request)[None], [held.model_config.start_id], jax.jit(held.model.apply)
+    count = len(answer.metadata["tokens"])
+    for number in range(count):
+        logits = np.array(apply(variables["seq2seq"], features, np.array([tokens + [0] * (count - 1 - number)]))[0, number])
         logits[list(never) + [first] * (number == 0)] = -np.inf
         tokens.append(int(logits.argmax()))
     assert answer.metadata["tokens"] == tokens[1:] and tokens[1] != first and not set(tokens[1:]) & set(never)

@@ -187,6 +187,15 @@ DAMAGE = {
 }
 
 
+REASONS = {
+    "array file cut": r"variables\.gpt\.params\.kernel/\d\.\d: Requested byte range \[\d+, \d+\) is not valid .* size 1000",
+    "one bit flipped": r"the checksum of variables/gpt/params/kernel does not match|variables\.gpt\.params\.kernel/.*",
+    "tree metadata garbage": "the description of its arrays cannot be read: JSONDecodeError: .*",
+    "meta cut": r"meta is not JSON: .*",
+    "manifest gone": "manifest is missing",
+}
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damaged_newest_falls_back_and_says_so(saved, said, kind):
     folder = saved.directory / "30"
@@ -195,7 +204,7 @@ def test_damaged_newest_falls_back_and_says_so(saved, said, kind):
     assert (step, meta["step"]) == (20, 20)
     assert_same(state, make_state(20))
     assert len(said) == 1 and "\n" not in said[0]
-    assert said[0].startswith("checkpoint 30 is damaged (") and "); going on from step 20." in said[0]
+    assert re.match(rf"checkpoint 30 is damaged \((?:{REASONS.get(kind, '.+')})\); going on from step 20\.", said[0]), said[0]
     assert saved.all_steps() == [10, 20]
     assert str(saved.directory / "30.damaged") in said[0] and (saved.directory / "30.damaged").exists()
     # The step can be saved again, and then is the newest good one.
@@ -204,22 +213,6 @@ def test_damaged_newest_falls_back_and_says_so(saved, said, kind):
     assert step == 30
     assert_same(again, make_state(31))
     assert len(said) == 1
-
-
-@pytest.mark.parametrize(
-    "kind, reason",
-    [
-        ("array file cut", r"variables\.gpt\.params\.kernel/\d\.\d: Requested byte range \[\d+, \d+\) is not valid .* size 1000"),
-        ("one bit flipped", r"the checksum of variables/gpt/params/kernel does not match|variables\.gpt\.params\.kernel/.*"),
-        ("tree metadata garbage", "the description of its arrays cannot be read: JSONDecodeError: .*"),
-        ("meta cut", r"meta is not JSON: .*"),
-        ("manifest gone", "manifest is missing"),
-    ],
-)
-def test_the_reason_is_told(saved, said, kind, reason):
-    DAMAGE[kind](saved.directory / "30")
-    saved.restore(abstract_of(make_state(20)))
-    assert re.match(rf"checkpoint 30 is damaged \((?:{reason})\); going on", said[0]), said[0]
 
 
 def test_two_damaged_then_a_good_one(saved, said):
