@@ -53,8 +53,9 @@ def reopened(model, folder):
     return again
 
 
-@pytest.mark.parametrize("max_shard_bytes", [10**9, 9000], ids=["single", "sharded"])
-@pytest.mark.parametrize("scan_layers", [False, True], ids=["unrolled", "scanned"])
+@pytest.mark.parametrize(
+    ("scan_layers", "max_shard_bytes"), [(False, 10**9), (True, 9000)], ids=["unrolled-single", "scanned-sharded"]
+)
 @pytest.mark.parametrize("case", parity_models.CASES)
 def test_import_and_export_keep_every_bit(saved, tmp_path, case, scan_layers, max_shard_bytes):
     model, folder = saved(case)

@@ -39,7 +39,7 @@ def reading(tmp_path_factory):
             "name": "text", "path": str(path / "text.txt"), "document_separator": "\n", "bidirectional": True, "batch_size": 8,
             "sequence_length": 24, "tokenizer": {"name": "wordpiece", "vocab_size": 80},
         },
-        "optimizer": {"name": "muon", "peak_lr": 1e-2},
+        "optimizer": {"name": "muon", "peak_lr": 1e-2, "schedule": "constant"},
     }  # fmt: skip
     for steps in (2, 4):
         training.train(config | {"train": TRAIN | {"steps": steps}}, path / "run", allow_changes=True)
@@ -89,7 +89,7 @@ def test_a_gpt_that_sees_trains_goes_on_and_answers(tmp_path, capsys):
             "sequence_length": 16, "augmentation": {"flip": True},
             "tokenizer": {"name": "bpe", "vocab_size": 300}, "evaluation_fraction": 0.3,
         },
-        "optimizer": {"name": "muon", "peak_lr": 1e-2},
+        "optimizer": {"name": "muon", "peak_lr": 1e-2, "schedule": "constant"},
     }  # fmt: skip
     for steps in (2, 4):
         training.train(config | {"train": TRAIN | {"steps": steps}}, tmp_path / "run", allow_changes=True)

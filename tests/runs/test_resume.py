@@ -33,7 +33,7 @@ def test_a_finished_run_says_so(runs, whole):
     assert runs.metrics(whole) == before
 
 
-LONG = "--config.train.steps=160"  # with a checkpoint every four steps: seconds, in which a signal can come
+LONG = "--config.train.steps=100"  # with a checkpoint every four steps: seconds, in which a signal can come
 
 
 def test_killed_and_stopped_at_random_steps_and_started_again_it_ends_with_the_same_bits(runs):
@@ -42,7 +42,7 @@ def test_killed_and_stopped_at_random_steps_and_started_again_it_ends_with_the_s
     runs.run("long", LONG)
     for number, wish in enumerate((signal.SIGKILL, signal.SIGTERM)):
         process = runs.start("halted", LONG)
-        runs.wait_for_step(process, "halted", rng.randrange(8, 50) + 50 * number)
+        runs.wait_for_step(process, "halted", rng.randrange(8, 40) + 40 * number)
         process.send_signal(wish)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output

@@ -142,7 +142,7 @@ def script_sampler():
 def test_a_function_ends_where_the_next_statement_begins(script_sampler, following):
     task = script_sampler.task
     body = f"\tif x: # y\n\t\tprint()\n\n\treturn classy\n{following}"
-    script = {"script": jnp.asarray([*body.encode(), *[EOS] * 8])}
+    script = {"script": jnp.asarray([*body.encode(), *[EOS] * (64 - len(body))])}
     wish = {"max_new_tokens": 44, "temperature": 0.0}
     with_line_end, without, free = (
         script_sampler(script, [task.request_type(prompt=prompt, function=function, **wish)])[0]
