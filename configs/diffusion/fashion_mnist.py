@@ -3,6 +3,7 @@
     python train.py --config=configs/diffusion/fashion_mnist.py --workdir=runs/clothes
     python sample.py --workdir=runs/clothes --num_samples=100 --guidance=1.5 --out=clothes.png
     python sample.py --workdir=runs/clothes --label="Ankle boot" --num_samples=4 --trajectory=8 --out=boots.png
+    python benchmarks/diffusion_edits.py --workdir=runs/clothes --judge=runs/fashion_mnist --out=edits
 
 Hardware: two CPU cores, at most an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Expected: a classifier of the
 real images agrees with the asked class for over 85 % of samples (not yet measured).
