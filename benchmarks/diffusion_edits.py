@@ -35,8 +35,8 @@ class Edits:
     """Held-out images of a run on disk, their classes, and what the run's model makes of them."""
 
     def __init__(self, workdir: Path, folder: Path, count: int, judge: Judge):
-        self.task, variables = open_run(workdir)
-        if not (isinstance(self.task, Diffusion) and len(self.task.labels.attributes) == 1):
+        task, self.variables = open_run(workdir)
+        if not (isinstance(task, Diffusion) and len(task.labels.attributes) == 1):
             raise RequestError(f"{workdir} is no run of task 'diffusion' with classes.")
         config = read_config(workdir)
         held_out = data.build(config["data"], seed=config["seed"], cache_dir=workdir / "cache").evaluation
@@ -45,26 +45,30 @@ class Edits:
         batches = [held_out.batch(number) for number in range(-(-count // held_out.batch_size))]
         images, labels = (np.concatenate([batch[name] for batch in batches])[:count] for name in ("image", "label"))
         self.images = np.broadcast_to(images, (*images.shape[:3], 3))
-        ((_, self.classes),) = self.task.labels.attributes
+        ((_, self.classes),) = task.labels.attributes
         self.labels = labels.reshape(-1)
-        self.folder, self.judge, self.variables, self.sampler = folder, judge, variables, Sampler(self.task)
+        self.folder, self.judge, self.sampler = folder, judge, Sampler(task)
         folder.mkdir(parents=True)
-        self.paths = [self._saved(f"{number:04}", image) for number, image in enumerate(self.images)]
+        self.paths = [self.save(f"{number:04}", image) for number, image in enumerate(self.images)]
 
-    def _saved(self, name: str, image: np.ndarray) -> str:
+    def save(self, name: str, image: np.ndarray) -> str:
         path = self.folder / f"{name}.png"
         Image.fromarray(image).save(path)
         return str(path)
 
+    def wishes(self, shift: int) -> list[str]:
+        """For each image, the class `shift` places behind its own."""
+        return [self.classes[(label + shift) % len(self.classes)] for label in self.labels]
+
     def ask(self, shift: int = 0, **fields: Any) -> list[Artifact]:
         """What becomes of each image, asked for as the class `shift` places behind its own."""
-        wishes = [(self.classes[(label + shift) % len(self.classes)],) for label in self.labels]
-        requests = [DiffusionRequest(image=i, label=wish, **fields) for i, wish in zip(self.paths, wishes, strict=True)]
+        pairs = zip(self.paths, self.wishes(shift), strict=True)
+        requests = [DiffusionRequest(image=path, label=(wish,), **fields) for path, wish in pairs]
         return self.sampler(self.variables, requests, progress=True)
 
     def seen_as(self, images: Sequence[np.ndarray], shift: int = 0) -> float:
         """The share in which the judge sees the class `shift` places behind the image's own."""
-        asked = [{"class": self.classes[(label + shift) % len(self.classes)]} for label in self.labels]
+        asked = [{"class": wish} for wish in self.wishes(shift)]
         return agreement(asked, self.judge([Artifact("image", image, {}) for image in images]))["agreement_class"]
 
     def change(self, images: Sequence[np.ndarray]) -> float:
@@ -80,7 +84,7 @@ def fill(edits: Edits) -> Mapping[str, Any]:
     """The lower half made anew, once straight and once by RePaint."""
     mask = np.zeros(edits.images.shape[1:], np.uint8)
     mask[len(mask) // 2 :] = 255
-    known, path = mask == 0, edits._saved("mask", mask)
+    known, path = mask == 0, edits.save("mask", mask)
     hidden = np.where(known, edits.images, 0)
     made = {f"repaint {times}": [a.value for a in edits.ask(mask=path, repaint=times)] for times in (0, 5)}
     edits.show("filled", [hidden, *made.values()])
