@@ -22,10 +22,10 @@ from genjax.interop import huggingface, pipelines, schedulers
 from genjax.models.uncertainty import LogVariance
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
-from genjax.tasks.diffusion_media import Medium, medium_of
 from genjax.tasks.diffusion_networks import KINDS, NetworkConfig, call, kind_of, make_config
 from genjax.tasks.diffusion_requests import DiffusionRequest, SamplingConfig, check_defaults, prepare, present
 from genjax.tasks.labels import Labels
+from genjax.tasks.media import Medium, medium_of
 
 AUGMENTATION_LABELS = 9  # of `augment_edm`
 QUARTERS = 4  # of the levels of noise, by each of which held-out losses are told

@@ -10,9 +10,9 @@ from genjax.diffusion.process import Process
 from genjax.errors import CheckpointError
 from genjax.interop import folders, huggingface, pipelines, schedulers
 from genjax.tasks.diffusion import Diffusion, DiffusionConfig
-from genjax.tasks.diffusion_media import medium_of
 from genjax.tasks.diffusion_requests import SamplingConfig
 from genjax.tasks.labels import Labels
+from genjax.tasks.media import medium_of
 
 
 def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> Diffusion:

@@ -1,4 +1,4 @@
-"""Non-leaky augmentation against its steps in float64: zeros between pixels, filters, and torch's own sampling between."""
+"""Non-leaky augmentation: what was done to images is what their labels say."""
 
 import jax
 import jax.numpy as jnp
@@ -6,97 +6,9 @@ import numpy as np
 import pytest
 
 from genjax.diffusion import augmentation
-from genjax.diffusion.augmentation import SYM6
+from tests.layers.affine_formula import noise, reference, scale, shift, turn
 
-affine, augment_edm = jax.jit(augmentation.affine), jax.jit(augmentation.augment_edm)
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def turn(angle):
-    return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-
-
-def scale(x, y):
-    return np.diag([x, y, 1.0])
-
-
-def shift(x, y):
-    return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
-
-
-def convolved(values, taps, axis):
-    """The full convolution along an axis, which becomes longer by one less than there are taps."""
-    values = np.moveaxis(values, axis, 0)
-    result = np.zeros((len(values) + len(taps) - 1, *values.shape[1:]))
-    for place, tap in enumerate(taps):
-        result[place : place + len(values)] += tap * values
-    return np.moveaxis(result, 0, axis)
-
-
-def reference(images, maps, margin):
-    """The appendix's resampling, step by step: reflect, double with sym6, affine_grid and grid_sample, halve with sym6."""
-    import torch
-    from torch.nn import functional
-
-    taps, edge = np.array(SYM6), 3  # pixels that the filter reaches over an image's edge
-    padded = np.pad(images.astype(np.float64), [(0, 0), (margin, margin), (margin, margin), (0, 0)], mode="reflect")
-    for axis in (1, 2):
-        stuffed = np.zeros([size * (2 if i == axis else 1) for i, size in enumerate(padded.shape)])
-        np.moveaxis(stuffed, axis, 0)[::2] = np.moveaxis(padded, axis, 0)
-        padded = np.take(convolved(stuffed, taps, axis), np.arange(stuffed.shape[axis]) + 5, axis)
-    (batch, height, width, channels), (doubled_height, doubled_width) = images.shape, padded.shape[1:3]
-    shape = (2 * (height + 2 * edge), 2 * (width + 2 * edge))
-    # Pixel centres of the doubled image lie half a pixel of it to the left of those of the image.
-    between = np.array([shift(-0.5, -0.5) @ scale(2, 2) @ m @ scale(0.5, 0.5) @ shift(0.5, 0.5) for m in maps])
-    theta = scale(2 / doubled_width, 2 / doubled_height) @ between @ scale(shape[1] / 2, shape[0] / 2)
-    grid = functional.affine_grid(torch.from_numpy(theta[:, :2]), [batch, channels, *shape], align_corners=False)
-    pixels = torch.from_numpy(np.ascontiguousarray(padded.transpose(0, 3, 1, 2)))
-    seen = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False).numpy()
-    seen = seen.transpose(0, 2, 3, 1)
-    for axis in (1, 2):
-        seen = np.take(convolved(seen, taps[::-1], axis), np.arange(0, seen.shape[axis], 2) + 6, axis)
-    return seen[:, edge:-edge, edge:-edge]
-
-
-def test_the_filter_is_the_symlet_of_six_vanishing_moments():
-    taps = np.array(SYM6)
-    assert abs(taps.sum() - np.sqrt(2)) < 1e-10
-    for k in range(6):
-        assert abs(taps[: 12 - 2 * k] @ taps[2 * k :] - (k == 0)) < 1e-10
-        assert abs(((-1.0) ** np.arange(12) * np.arange(-5.5, 6) ** k) @ taps) < 1e-6
-
-
-@pytest.mark.parametrize("size", [(9, 9), (8, 13)])
-def test_resampling_is_that_of_the_appendix(size):
-    """Small and large changes; where these look far over the edges too."""
-    rng = np.random.default_rng(1)
-    maps = [np.eye(3)]
-    for _ in range(11):
-        ratio = np.exp(0.4 * rng.standard_normal(2))
-        maps.append(scale(*ratio) @ turn(rng.uniform(-np.pi, np.pi)) @ shift(*(5 * rng.standard_normal(2))))
-    maps.append(scale(3.0, 3.0) @ turn(1.0) @ shift(20.0, -9.0))
-    images = noise(len(maps), *size, 2)
-    found = affine(images, np.array(maps)[:, :2])
-    np.testing.assert_allclose(found, reference(images, np.array(maps), 12 * max(size)), atol=2e-5)
-
-
-def test_whole_pixels_only_move():
-    images = noise(1, 10, 10, 3)
-    same, moved = (np.array([[[1, 0, x], [0, 1, y]]], np.float32) for x, y in ((0, 0), (3, -2)))
-    np.testing.assert_allclose(affine(images, same), images, atol=2e-6)
-    expected = np.pad(images[0], [(2, 0), (0, 3), (0, 0)], mode="reflect")[:10, 3:]  # from 3 to the right, and 2 above
-    np.testing.assert_allclose(affine(images, moved)[0], expected, atol=2e-6)
-
-
-def test_a_quarter_turn_of_a_smooth_image():
-    """Not to rounding: the filter is not quite symmetric."""
-    wave = np.cos(np.pi * np.arange(12) / 11)
-    images = (wave[:, None] + 0.5 * wave[None, :] ** 3)[None, :, :, None].astype(np.float32)
-    turned = affine(images, turn(np.pi / 2)[None, :2].astype(np.float32))[0]
-    np.testing.assert_allclose(turned, np.rot90(images[0]), atol=0.02)
+augment_edm = jax.jit(augmentation.augment_edm)
 
 
 @pytest.mark.parametrize("size", [(12, 12), (9, 14)])
