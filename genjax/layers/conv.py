@@ -37,27 +37,45 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *places channels"]) -> Float[Array, "batch *new_places features"]:
+        return self.convolve(x, self.make_kernel(x))
+
+    def make_kernel(self, x: Float[Array, "batch *places channels"]) -> Float[Array, "*size channels features"]:
         axes = x.ndim - 2
-        names = (*[None] * axes, "embed", "mlp")
-        init = nn.with_logical_partitioning(self.kernel_init, names)
-        kernel = self.param("kernel", init, (*[self.size] * axes, x.shape[-1], self.features), jnp.float32)
+        init = nn.with_logical_partitioning(self.kernel_init, (*[None] * axes, "embed", "mlp"))
+        return self.param("kernel", init, (*[self.size] * axes, x.shape[-1], self.features), jnp.float32)
+
+    def convolve(
+        self, x: Float[Array, "batch *places channels"], kernel: Float[Array, "*size channels features"]
+    ) -> Float[Array, "batch *new_places features"]:
+        axes = x.ndim - 2
         # Held to the batch on both sides: for convolutions in a row whose shardings XLA chose itself it computed wrong gradients
         # (jaxlib 0.10.2; one axis of places, a mesh divided three ways, one example a device).
-        hold = lambda value: constrain(value, "activation_batch", *[None] * (axes + 1))  # noqa: E731
-        x, kernel = hold(x.astype(self.dtype)), kernel.astype(self.dtype)
-        if self.size == 1 and self.stride == 1:
+        x, kernel = held_to_batch(x.astype(self.dtype)), kernel.astype(self.dtype)
+        if self.size == 1 and self.stride == 1 and self.padding in (None, (0, 0)):
             y = contract(x, kernel.reshape(kernel.shape[-2:]))
         else:
-            letters = "DHW"[3 - axes :]
-            layout = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
             padding = [self.padding or (self.size // 2, self.size // 2)] * axes
-            y = lax.conv_general_dilated(x, kernel, [self.stride] * axes, padding, dimension_numbers=layout)
-        if self.use_bias:
-            bias = self.param(
-                "bias", nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",)), (self.features,), jnp.float32
-            )
-            y = y + bias.astype(y.dtype)
-        return hold(y)
+            y = lax.conv_general_dilated(x, kernel, [self.stride] * axes, padding, dimension_numbers=layout(axes))
+        return held_to_batch(add_bias(self, y))
+
+
+def layout(axes: int) -> tuple[str, str, str]:
+    """What XLA calls channels last, with kernels [*size channels features], over so many axes of places."""
+    letters = "DHW"[3 - axes :]
+    return f"N{letters}C", f"{letters}IO", f"N{letters}C"
+
+
+def held_to_batch(x: Float[Array, "batch *places channels"]) -> Float[Array, "batch *places channels"]:
+    """On a mesh, split by its examples and by nothing else."""
+    return constrain(x, "activation_batch", *[None] * (x.ndim - 1))
+
+
+def add_bias(module: nn.Module, y: Float[Array, "batch *places features"]) -> Float[Array, "batch *places features"]:
+    """y and the parameter "bias" of a module with `features`, where it has `use_bias`."""
+    if not module.use_bias:
+        return y
+    init = nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",))
+    return y + module.param("bias", init, (module.features,), jnp.float32).astype(y.dtype)
 
 
 def enlarge(x: Float[Array, "batch *places channels"], factor: int = 2) -> Float[Array, "batch *new_places channels"]:

@@ -108,9 +108,14 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        leading, inner = x.shape[: x.ndim - self.input_axes], x.shape[x.ndim - self.input_axes :]
+        return self.project(x, self.make_kernel(x))
+
+    def make_kernel(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         init = nn.with_logical_partitioning(self.kernel_init, self.kernel_axes)
-        kernel = self.param("kernel", init, (*inner, *self.features), jnp.float32)
+        return self.param("kernel", init, (*x.shape[x.ndim - self.input_axes :], *self.features), jnp.float32)
+
+    def project(self, x: Float[Array, "..."], kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+        leading = x.shape[: x.ndim - self.input_axes]
         transposed = math.prod(leading) == 1 and self.has_variable(TRANSPOSED, "kernel")
         if transposed:
             kernel = self.get_variable(TRANSPOSED, "kernel")

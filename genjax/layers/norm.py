@@ -6,6 +6,8 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
+from genjax.errors import ConfigError
+from genjax.layers.linear import Initializer
 from genjax.parallel.rules import on_single_cpu
 
 
@@ -79,6 +81,14 @@ def group_norm(
     return x * factor + shift
 
 
+def scale_and_bias(
+    module: nn.Module, width: int, scale_init: Initializer = nn.initializers.ones
+) -> tuple[Float[Array, "width"], Float[Array, "width"]]:
+    """A norm's two parameters, made where the module's __call__ asks for them."""
+    init = [nn.with_logical_partitioning(of, ("norm",)) for of in (scale_init, nn.initializers.zeros)]
+    return tuple(module.param(name, of, (width,), jnp.float32) for name, of in zip(("scale", "bias"), init, strict=True))
+
+
 class GroupNorm(nn.Module):
     """GroupNorm over all places and the features of a group; statistics in float32, the result in `dtype`.
 
@@ -94,11 +104,35 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *places features"]) -> Float[Array, "batch *places features"]:
-        init = [nn.with_logical_partitioning(of, ("norm",)) for of in (nn.initializers.ones, nn.initializers.zeros)]
-        scale, bias = (
-            self.param(name, of, (x.shape[-1],), jnp.float32) for name, of in zip(("scale", "bias"), init, strict=True)
-        )
+        scale, bias = scale_and_bias(self, x.shape[-1])
         return group_norm(x, scale, bias, self.groups, self.epsilon).astype(self.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Each feature of an example by its own mean and variance over places (Ulyanov et al., 2016): GroupNorm with groups of one.
+
+    Attributes:
+        epsilon: added to the variance.
+        affine: whether a scale multiplies and a bias is added; not in torch's default.
+        dtype: dtype of the result.
+    """
+
+    epsilon: float = 1e-5
+    affine: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *places features"]) -> Float[Array, "batch *places features"]:
+        """The normalized features.
+
+        Raises:
+            ConfigError: one place, at which every feature would become 0.
+        """
+        width = x.shape[-1]
+        if x[0].size == width:
+            raise ConfigError(f"features of shape {x.shape} have one place, and instance norm needs two: use larger images.")
+        scale, bias = scale_and_bias(self, width) if self.affine else (jnp.ones(width), jnp.zeros(width))
+        return group_norm(x, scale, bias, width, self.epsilon).astype(self.dtype)
 
 
 class LayerNorm(nn.Module):

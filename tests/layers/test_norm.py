@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
-from genjax.layers.norm import LayerNorm, RMSNorm, layer_norm, rms_norm
+from genjax.errors import ConfigError
+from genjax.layers.norm import InstanceNorm, LayerNorm, RMSNorm, layer_norm, rms_norm
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.parallel.rules import context
 
@@ -100,3 +102,17 @@ def test_a_constant_row_is_finite_with_a_finite_gradient(module):
     x = jnp.zeros((1, 8))
     variables = module.init(jax.random.key(0), x)
     assert np.isfinite(jax.grad(lambda x: module.apply(variables, x).sum())(x)).all()
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_instance_norm_equals_torchs(affine):
+    draw = np.random.default_rng(0)
+    x = (draw.normal(size=(2, 5, 4, 3)) * 2 + 3).astype(np.float32)
+    theirs = torch.nn.InstanceNorm2d(3, affine=affine)
+    params = {"scale": draw.normal(size=3).astype(np.float32), "bias": draw.normal(size=3).astype(np.float32)} if affine else {}
+    if affine:
+        theirs.load_state_dict({"weight": torch.from_numpy(params["scale"]), "bias": torch.from_numpy(params["bias"])})
+    expected = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).detach().numpy()
+    np.testing.assert_allclose(InstanceNorm(affine=affine).apply({"params": params}, x), expected, atol=5e-6)
+    with pytest.raises(ConfigError, match=r"shape \(2, 1, 1, 3\) have one place.*larger images"):
+        InstanceNorm().apply({}, x[:, :1, :1])

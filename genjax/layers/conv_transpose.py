@@ -1,0 +1,55 @@
+"""Transposed convolutions, as torch counts their padding."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Float
+
+from genjax.layers.conv import add_bias, held_to_batch, layout
+from genjax.layers.linear import Initializer
+
+# As torch's transposed convolutions begin: torch takes the channels of the result for the fan-in.
+TORCH_TRANSPOSED_INIT = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+
+class ConvTranspose(nn.Module):
+    """The gradient of a convolution of the same size, stride and padding: n places become
+    (n - 1) stride - 2 padding + size + output_padding (torch's ConvTranspose1d to 3d).
+
+    Each place of x adds x · kernel[i] at place `stride` n + i - `padding` of the result: the kernel is not turned around.
+
+    Attributes:
+        features: channels of the result.
+        size: of the kernel, along each axis.
+        stride: places of the result for each place.
+        padding: places that are cut from each end of the result.
+        output_padding: places more at the end of the result, less than `stride`.
+        use_bias: whether a bias is added.
+        kernel_init: initializer of the kernel, [*size channels features].
+        dtype: the computation's dtype; parameters are float32.
+    """
+
+    features: int
+    size: int = 4
+    stride: int = 2
+    padding: int = 1
+    output_padding: int = 0
+    use_bias: bool = True
+    kernel_init: Initializer = TORCH_TRANSPOSED_INIT
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *places channels"]) -> Float[Array, "batch *new_places features"]:
+        axes = x.ndim - 2
+        init = nn.with_logical_partitioning(self.kernel_init, (*[None] * axes, "embed", "mlp"))
+        kernel = self.param("kernel", init, (*[self.size] * axes, x.shape[-1], self.features), jnp.float32)
+        before = self.size - 1 - self.padding
+        y = lax.conv_general_dilated(
+            held_to_batch(x.astype(self.dtype)),
+            lax.rev(kernel.astype(self.dtype), range(axes)),
+            [1] * axes,
+            [(before, before + self.output_padding)] * axes,
+            lhs_dilation=[self.stride] * axes,
+            dimension_numbers=layout(axes),
+        )
+        return held_to_batch(add_bias(self, y))
