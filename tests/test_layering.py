@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
-    *("training", "sampling", "tasks", "data", "evaluation", "interop", "safety", "diffusion", "adversarial", "decoding", "models", "layers"),
+    *(
+        "training",
+        "sampling",
+        "tasks",
+        "data",
+        "evaluation",
+        "interop",
+        "safety",
+        "diffusion",
+        "adversarial",
+        "decoding",
+        "models",
+        "layers",
+    ),
     *("storage", "parallel", "config", "errors"),
 )
 FILES = sorted((ROOT / "genjax").rglob("*.py"))

@@ -12,6 +12,7 @@ from genjax.data.image_texts import build_image_texts, describe_image_texts
 from genjax.data.images import build_images, describe_images
 from genjax.data.latents import build_latents, describe_latents
 from genjax.data.line_pairs import build_line_pairs, describe_line_pairs
+from genjax.data.mixture import build_mixture, describe_mixture
 from genjax.data.pairs import build_pairs, describe_pairs
 from genjax.data.shapes import build_shapes, describe_shapes
 from genjax.data.sounds import build_sounds, describe_sounds
@@ -29,6 +30,7 @@ DATASETS = {
     "images": build_images,
     "image_texts": build_image_texts,
     "latents": build_latents,
+    "mixture": build_mixture,
     "shapes": build_shapes,
 }
 DESCRIPTIONS = {
@@ -42,6 +44,7 @@ DESCRIPTIONS = {
     "images": describe_images,
     "image_texts": describe_image_texts,
     "latents": describe_latents,
+    "mixture": describe_mixture,
     "shapes": describe_shapes,
 }
 
@@ -52,9 +55,8 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
     Args:
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
             `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `SoundsDataConfig`,
-            `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`, `LatentsDataConfig`).
-            `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `ImagesDataConfig`,
-            `ImageTextsDataConfig`, `ImageQuestionsConfig`, `ShapesDataConfig`).
+            `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`, `LatentsDataConfig`, `ShapesDataConfig`,
+            `MixtureDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.
