@@ -35,40 +35,42 @@ class PointGANConfig:
             raise ConfigError(f"model.widths is {self.widths}; name the width of each hidden layer, at least one.")
 
 
-class PointNetwork(nn.Module):
-    """Hidden layers with ReLU, and a last one without.
-
-    Attributes:
-        outputs: numbers of the result.
-    """
+class PointGenerator(nn.Module):
+    """From a latent vector to a point."""
 
     config: PointGANConfig
-    outputs: int
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch features"], classes: Int[Array, "batch"] | None = None, train: bool = False
-    ) -> Float[Array, "batch outputs"]:
-        """`train` changes nothing here: no layer looks at the batch."""
-        c = self.config
-        init = nn.initializers.he_normal()
-        if c.num_classes:
-            told = Embedding(c.num_classes, c.widths[0], None, nn.initializers.normal(1.0), name="classes")(classes)
-            x = jnp.concatenate([x, told], axis=-1)
-        for index, width in enumerate(c.widths):
-            layer = Projection((width,), ("embed", "mlp"), kernel_init=init, dtype=jnp.dtype(c.dtype), name=f"hidden_{index}")
-            x = nn.relu(layer(x))
-        return Projection((self.outputs,), ("embed", None), kernel_init=init, name="out")(x)
+        self, z: Float[Array, "batch latent"], classes: Int[Array, "batch"] | None = None, train: bool = False
+    ) -> Float[Array, "batch features"]:
+        """`train` changes nothing: no layer looks at the batch."""
+        return _layers(self.config, z, classes, self.config.features)
 
 
-def point_generator(config: PointGANConfig) -> PointNetwork:
-    """From a latent vector to a point."""
-    return PointNetwork(config, config.features)
+class PointCritic(nn.Module):
+    """From a point to a logit."""
+
+    config: PointGANConfig
+
+    @nn.compact
+    def __call__(
+        self, points: Float[Array, "batch features"], classes: Int[Array, "batch"] | None = None, train: bool = False
+    ) -> Float[Array, "batch"]:
+        """`train` changes nothing: no layer looks at the batch."""
+        return _layers(self.config, points, classes, 1)[:, 0]
 
 
-def point_critic(config: PointGANConfig) -> PointNetwork:
-    """From a point to one logit, [batch, 1]."""
-    return PointNetwork(config, 1)
+def _layers(c: PointGANConfig, x: Array, classes: Array | None, outputs: int) -> Array:
+    """Hidden layers with ReLU, and a last one without; within a compact method."""
+    init = nn.initializers.he_normal()
+    if c.num_classes:
+        told = Embedding(c.num_classes, c.widths[0], None, nn.initializers.normal(1.0), name="classes")(classes)
+        x = jnp.concatenate([x, told], axis=-1)
+    for index, width in enumerate(c.widths):
+        layer = Projection((width,), ("embed", "mlp"), kernel_init=init, dtype=jnp.dtype(c.dtype), name=f"hidden_{index}")
+        x = nn.relu(layer(x))
+    return Projection((outputs,), ("embed", None), kernel_init=init, out_dtype=jnp.float32, name="out")(x)
 
 
 def forward_flops(config: PointGANConfig) -> tuple[float, float]:

@@ -4,7 +4,6 @@ Miyato et al., 2018 (tables 3 and 4); Gulrajani et al., 2017 (appendix F: the sa
 or none); classes as Miyato and Koyama, 2018: conditional batch norm, and a critic that projects on the class's vector.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,19 +118,19 @@ class SNGANCritic(nn.Module):
         images: Float[Array, "batch height width channels"],
         classes: Int[Array, "batch"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "batch 1"]:
+    ) -> Float[Array, "batch"]:
         c = self.config
         x = images.astype(jnp.dtype(c.dtype))
         features = (self._residual if c.network == "resnet" else self._plain)(x, train).astype(jnp.float32)
         spectral = c.critic_norm == "spectral"
         last = {"features": (1,), "kernel_axes": ("embed", None), "kernel_init": _INIT, "name": "out"}
-        logits = SpectralProjection(**last)(features, train) if spectral else Projection(**last)(features)
+        logits = (SpectralProjection(**last)(features, train) if spectral else Projection(**last)(features))[:, 0]
         if not c.num_classes:
             return logits
         # Miyato and Koyama, 2018, equation 4: how well the features go with the class.
         table = SpectralEmbedding(c.num_classes, features.shape[-1], None, _INIT, name="classes")
         told = table(classes, train) if spectral else nn.Embed(c.num_classes, features.shape[-1], name="classes")(classes)
-        return logits + (told * features).sum(-1, keepdims=True)
+        return logits + (told * features).sum(-1)
 
     def _conv(self, x: Array, train: bool, features: int, size: int, name: str, init=_INNER, **options) -> Array:
         c = self.config
@@ -197,14 +196,3 @@ def forward_flops(config: SNGANConfig) -> tuple[float, float]:
             critic += before * width * size**2 * (halved or before != width)
         before = width
     return 2.0 * generator, 2.0 * (critic + before * (size**2 if c.network == "cnn" else 1))
-
-
-def check_image(config: SNGANConfig, height: int, width: int) -> None:
-    """Raises ConfigError: images of another size than the widths make."""
-    if (height, width) != (config.image_size, config.image_size):
-        sizes = math.log2(max(height, START) / START)
-        hint = f"name {int(sizes) + 1} widths" if height == width and sizes == int(sizes) else "set data.image_size to it"
-        raise ConfigError(
-            f"model.widths has {len(config.widths)} levels, which make images of {config.image_size}x{config.image_size} pixels, "
-            f"but the data has {height}x{width}; {hint}."
-        )

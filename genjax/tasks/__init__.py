@@ -28,6 +28,7 @@ TASKS = {
     "classification": "genjax.tasks.classification",
     "contrastive": "genjax.tasks.contrastive",
     "diffusion": "genjax.tasks.diffusion",
+    "gan": "genjax.tasks.gan",
 }
 
 

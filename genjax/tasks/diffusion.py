@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from genjax.config import structure
 from genjax.data.images import ImagesInfo
@@ -26,6 +26,7 @@ from genjax.tasks.diffusion_networks import KINDS, NetworkConfig, call, kind_of,
 from genjax.tasks.diffusion_requests import DiffusionRequest, SamplingConfig, check_defaults, prepare, present
 from genjax.tasks.labels import Labels
 from genjax.tasks.media import Medium, medium_of
+from genjax.tasks.sample_rows import row_keys
 
 AUGMENTATION_LABELS = 9  # of `augment_edm`
 QUARTERS = 4  # of the levels of noise, by each of which held-out losses are told
@@ -180,15 +181,15 @@ class Diffusion(BaseTask):
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
         program: programs.Program = batch["program"]
         shape = (*batch["places"].shape, self.medium.shape[-1])
-        keys = _keys(key, batch["row"])
+        keys = row_keys(key, batch["row"])
         known = self.medium.to_model(batch["image"]) if "image" in batch else None
         denoise = self.denoiser(variables, batch)
         remember = self.remembers
         x = programs.starting_noise(program, keys, shape)
         if "ends" in batch:
             # One noise throughout, for samplers that draw on the way: what differs is where they start.
-            keys = _keys(key, batch["ends"][:, 0])
-            ends = [programs.starting_noise(program, _keys(key, batch["ends"][:, end]), shape) for end in (0, 1)]
+            keys = row_keys(key, batch["ends"][:, 0])
+            ends = [programs.starting_noise(program, row_keys(key, batch["ends"][:, end]), shape) for end in (0, 1)]
             x = editing.spherical(*ends, over(batch["share"], x))
         if "inversion" in batch:
             inversion = batch["inversion"]
@@ -271,10 +272,6 @@ class Diffusion(BaseTask):
         files = {schedulers.FILE: scheduler} if scheduler else {}
         values = {"sample_size": list(self.medium.shape[:-1])}
         huggingface.save(folder, variables[self.component]["params"], self.model_config, values=values, files=files, **settings)
-
-
-def _keys(key: jax.Array, rows: Int[Array, "batch"]):
-    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
 
 
 def build(section: Mapping[str, Any], info: Any) -> Diffusion:

@@ -18,6 +18,7 @@ from genjax.errors import ConfigError, RequestError
 from genjax.interop.preprocessor import Preprocessor
 from genjax.tasks.contract import Artifact, Batch
 from genjax.tasks.image_batches import read_request_images
+from genjax.tasks.sample_rows import filled
 
 if TYPE_CHECKING:
     from genjax.tasks.diffusion import Diffusion
@@ -242,7 +243,7 @@ def _batch(way: Way, rows: Sequence[tuple[int, int, DiffusionRequest]], task: "D
     full = power_of_two(len(rows))
     numbers = [number for number, _, _ in rows]
     batch: dict[str, Any] = {
-        "row": _filled(numbers, full, -1).astype(np.int32),
+        "row": filled(numbers, full, -1).astype(np.int32),
         "places": np.zeros(way.places, np.uint8),
         "frames": np.zeros(way.frames, np.uint8),
         "program": _program(way, task.process),
@@ -252,18 +253,18 @@ def _batch(way: Way, rows: Sequence[tuple[int, int, DiffusionRequest]], task: "D
     else:
         batch["limit"] = np.float32(1.0 if way.clip else np.inf)
     if task.labels:
-        batch["classes"] = _filled([task.labels.parse(r.label, sample) for _, sample, r in rows], full)
+        batch["classes"] = filled([task.labels.parse(r.label, sample) for _, sample, r in rows], full)
     if way.guided:
         default = task.config.sampling.guidance
         asked = [(default if r.guidance is None else r.guidance, r.guidance_rescale) for _, _, r in rows]
         bounds = [(r.guidance_from, r.guidance_until) for _, _, r in rows]
-        columns = _filled(np.concatenate([asked, bounds], axis=1).astype(np.float32), full)
+        columns = filled(np.concatenate([asked, bounds], axis=1).astype(np.float32), full)
         batch["guidance"] = dict(zip(("scale", "rescale", "from", "until"), columns.T, strict=True))
     if way.interpolate:
         ends = [(number - sample, number - sample + r.num_samples) for number, sample, r in rows]
-        batch["ends"] = _filled(ends, full).astype(np.int32)
+        batch["ends"] = filled(ends, full).astype(np.int32)
         shares = [sample / max(r.num_samples - 1, 1) for _, sample, r in rows]
-        batch["share"] = _filled(shares, full).astype(np.float32)
+        batch["share"] = filled(shares, full).astype(np.float32)
     return batch | _images(way, rows, full, task)
 
 
@@ -274,7 +275,7 @@ def _images(way: Way, rows: Sequence[tuple[int, int, DiffusionRequest]], full: i
     size = Preprocessor(way.places[0] // factor, way.places[1] // factor)
     files = list(dict.fromkeys(r.image for _, _, r in rows))
     found = dict(zip(files, read_request_images(files, size, task.medium.shape[-1]), strict=True))
-    images = _filled([found[r.image] for _, _, r in rows], full)
+    images = filled([found[r.image] for _, _, r in rows], full)
     if way.source == "low":
         return {"low": images}
     if way.source == "invert":
@@ -285,14 +286,8 @@ def _images(way: Way, rows: Sequence[tuple[int, int, DiffusionRequest]], full: i
     if way.source == "fill":
         masks = list(dict.fromkeys(r.mask for _, _, r in rows))
         holes = dict(zip(masks, read_request_images(masks, replace(size, resample="nearest"), 1), strict=True))
-        batch["known"] = _filled([holes[r.mask] < 128 for _, _, r in rows], full).astype(np.uint8)
+        batch["known"] = filled([holes[r.mask] < 128 for _, _, r in rows], full).astype(np.uint8)
     return batch
-
-
-def _filled(values: Any, full: int, fill: float = 0) -> np.ndarray:
-    """As an array of `full` rows."""
-    array = np.asarray(values)
-    return np.concatenate([array, np.full((full - len(array), *array.shape[1:]), fill, array.dtype)])
 
 
 def present(requests: Sequence[DiffusionRequest], arrays: Sequence[Batch], task: "Diffusion") -> list[Artifact]:

@@ -1,4 +1,4 @@
-"""What a diffusion model makes: images, latents of images, or sounds as frames of features. From a batch's column to the numbers
+"""What a generative model makes: images, latents of images, or sounds as frames of features. From a batch's column to the numbers
 that the model sees, of order 1, and back."""
 
 from collections.abc import Mapping
@@ -140,8 +140,8 @@ class Latents(Grid):
         )
 
 
-def medium_of(info: Any) -> Medium:
-    """What the data is of. Raises ConfigError: data that diffusion models are not made for, or of a size that is not known."""
+def medium_of(info: Any, task: str = "diffusion") -> Medium:
+    """What the data is of. Raises ConfigError: data that generative models are not made for, or of a size that is not known."""
     if all(hasattr(info, name) for name in ("attributes", "height", "width", "channels")):
         if not info.height:
             raise ConfigError("config.data.image_size is 0; set it, where the task is built without its data.")
@@ -153,5 +153,5 @@ def medium_of(info: Any) -> Medium:
             raise ConfigError("config.data.size is not set; set it, where the task is built without its data.")
         return Latents(*info.size)
     raise ConfigError(
-        "config.task.name 'diffusion' needs images or sounds; set config.data.name to 'images', 'shapes' or 'sounds'."
+        f"config.task.name '{task}' needs images or sounds; set config.data.name to 'images', 'shapes' or 'sounds'."
     )

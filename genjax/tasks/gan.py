@@ -1,0 +1,275 @@
+"""Generative adversarial networks: a generator and a discriminator, each in turns of its own, unconditional or by classes.
+
+One step is a turn of the discriminator and, every `critic_steps` steps, one of the generator; then, each as often as it is asked
+for, the lazy penalties (Karras et al., 2020, appendix B: as often as that, and as many times as strong).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from genjax.adversarial import ada, gauge, penalties
+from genjax.adversarial.ada import AdaConfig, AdaState
+from genjax.adversarial.objectives import OBJECTIVES, Objective, ObjectiveName
+from genjax.config import structure
+from genjax.data.images import ImagesInfo
+from genjax.data.mixture import MixtureInfo
+from genjax.diffusion import editing
+from genjax.diffusion.predictions import over
+from genjax.errors import ConfigError
+from genjax.tasks.base import BaseTask
+from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, KINDS, Players, make_players
+from genjax.tasks.gan_requests import GANRequest, prepare, present
+from genjax.tasks.labels import Labels
+from genjax.tasks.media import Images, medium_of
+from genjax.tasks.points import Points
+from genjax.tasks.sample_rows import row_keys
+
+AUGMENTATION = "augmentation"  # the component whose collection "ada" is the state of adaptive augmentation
+ADA = "ada"
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """The section `config.task`."""
+
+    # Fields of the players' config (PointGANConfig, DCGANConfig, SNGANConfig); `size` takes the rest from a row of
+    # models/*_sizes.py. The examples' shape and the classes are the data's.
+    model: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "gan"
+    network: str = "dcgan"
+    conditional: bool = False  # whether both are told the labels of the data, where there are some
+    objective: ObjectiveName = "non_saturating"
+    critic_steps: int = 1  # turns of the discriminator for one of the generator
+    gradient_penalty: float = 0.0  # lambda of WGAN-GP (published: 10); 0: none
+    slope: float = 1.0  # that the gradient penalty asks for
+    drift: float = 0.0  # weight of the squared logits of real examples (progressive growing: 0.001)
+    r1: float = 0.0  # gamma of the penalty on slopes at real examples; 0: none
+    r1_every: int = 1  # 1: a part of the discriminator's loss; more: a turn of its own on every so manieth step
+    ada: AdaConfig = field(default_factory=AdaConfig)
+    # Requests of `train.sample_every`, as objects with fields of GANRequest; (): a grid of what the labels have.
+    requests: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self):
+        for name in ("critic_steps", "r1_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name in ("gradient_penalty", "drift", "r1", "slope"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
+        for name, known in (("network", KINDS), ("objective", OBJECTIVES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"config.task.{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class GAN(BaseTask):
+    """Two players behind the contract. FLOPs are those of their passes as models/ counts them, three forward passes for one with
+    its gradients and six for a penalty on gradients; lazy turns by how often they come."""
+
+    players: Players
+    medium: Images | Points
+    labels: Labels
+    config: GANConfig
+    info: Any
+
+    request_type = GANRequest
+
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES[self.config.objective]
+
+    @property
+    def batch_spec(self):
+        rows = self.info.batch_size
+        number = jax.ShapeDtypeStruct((rows,), jnp.int32)
+        spec = {self.medium.column: jax.ShapeDtypeStruct((rows, *self.medium.shape), self.medium.dtype), "mask": number}
+        if self.labels or isinstance(self.info, ImagesInfo | MixtureInfo):  # images without classes bear zeros
+            spec["label"] = number
+        return spec
+
+    @property
+    def turns(self):
+        c = self.config
+        judge = {"trains": (f"{DISCRIMINATOR}/params/*",), "optimizer": "discriminator_optimizer"}
+        make = {"trains": (f"{GENERATOR}/params/*",), "optimizer": "generator_optimizer"}
+        turns = [
+            Turn("discriminator", loss=self.discriminator_loss, **judge),
+            Turn("generator", loss=self.generator_loss, every=c.critic_steps, **make),
+        ]
+        if c.r1 and c.r1_every > 1:
+            turns.append(Turn("r1", loss=self.r1_loss, every=c.r1_every, **judge))
+        return tuple(turns)
+
+    def init(self, key):
+        variables = self.players.init(key)
+        if self.config.ada.pipeline:
+            variables[AUGMENTATION] = {ADA: ada.start(self.config.ada).as_collection()}
+        return variables
+
+    # Training. Rows of training batches are all examples.
+
+    def discriminator_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
+        """The objective's two parts, on a batch of real and one of generated examples, and the penalties of every step."""
+        c = self.config
+        real_key, fake_key, latent_key, penalty_key = jax.random.split(key, 4)
+        real, classes = self._real(batch)
+        fake = jax.lax.stop_gradient(self._fake(variables, latent_key, len(real), classes)[0])
+        real_logits, moved = self._judge(variables, real, classes, real_key)
+        # What the first pass left of the moving statistics, the second goes on from: as if one had come after the other.
+        between = dict(variables) | {DISCRIMINATOR: dict(variables[DISCRIMINATOR]) | dict(moved)}
+        fake_logits, moved = self._judge(between, fake, classes, fake_key)
+        loss = self.objective.real(real_logits).mean() + self.objective.fake(fake_logits).mean()
+        metrics = _outcome(self.objective, real_logits, fake_logits)
+        if c.gradient_penalty:
+            critic = lambda x: self._judge(variables, x, classes, None)[0]  # noqa: E731
+            penalty = penalties.gradient_penalty(critic, penalty_key, real, fake, c.slope).mean()
+            loss, metrics = loss + c.gradient_penalty * penalty, metrics | {"gradient_penalty": _mean_of(penalty, len(real))}
+        if c.drift:
+            loss = loss + c.drift * jnp.square(real_logits).mean()
+        if c.r1 and c.r1_every == 1:
+            penalty = self._r1(variables, real, classes, penalty_key)
+            loss, metrics = loss + c.r1 * penalty, metrics | {"r1": _mean_of(penalty, len(real))}
+        collections = {DISCRIMINATOR: moved} if moved else {}
+        if c.ada.adapts:
+            state = ada.adapt(c.ada, AdaState(**variables[AUGMENTATION][ADA]), real_logits, self.info.batch_size)
+            collections[AUGMENTATION] = {ADA: state.as_collection()}
+            metrics["augmentation"] = _mean_of(state.probability, len(real))
+        return loss, Aux(len(real), metrics, collections)
+
+    def generator_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
+        """The objective's third part, on a batch of generated examples."""
+        latent_key, judge_key = jax.random.split(key)
+        real, classes = self._real(batch)
+        fake, moved = self._fake(variables, latent_key, len(real), classes)
+        logits, _ = self._judge(variables, fake, classes, judge_key)
+        return self.objective.generator(logits).mean(), Aux(len(real), {}, {GENERATOR: moved} if moved else {})
+
+    def r1_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
+        """R1 of a turn that comes every `r1_every` steps, as many times as strong."""
+        real, classes = self._real(batch)
+        penalty = self._r1(variables, real, classes, key)
+        return self.config.r1 * self.config.r1_every * penalty, Aux(len(real), {"penalty": _mean_of(penalty, len(real))})
+
+    def _r1(self, variables, real, classes, key) -> Float[Array, ""]:
+        return penalties.r1(lambda x: self._judge(variables, x, classes, key)[0], real).mean()
+
+    def _real(self, batch: Batch) -> tuple[Float[Array, "batch *shape"], Int[Array, "batch"] | None]:
+        return self.medium.to_model(batch[self.medium.column]), batch["label"] if self.labels else None
+
+    def _fake(self, variables, key, count: int, classes):
+        return self.players.generate(variables, jax.random.normal(key, (count, self.players.latent)), classes, train=True)
+
+    def _judge(self, variables, x, classes, key):
+        """Logits as in training: augmented where the config says so, and a key is given."""
+        if self.config.ada.pipeline and key is not None:
+            x = ada.augment(key, x, variables[AUGMENTATION][ADA]["probability"], self.config.ada.pipeline)
+        return self.players.judge(variables, x, classes, train=True)
+
+    def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
+        """How held-out and generated examples are judged, and how far apart they lie; of points, which modes are reached."""
+        weights = batch["mask"].astype(jnp.float32)
+        real, classes = self._real(batch)
+        z = jax.random.normal(key, (len(real), self.players.latent))
+        fake, _ = self.players.generate(variables, z, classes, train=False)
+        judge = lambda x: self.players.judge(variables, x, classes, train=False)[0]  # noqa: E731
+        sums = _outcome(self.objective, judge(real), judge(fake), weights)
+        for name, x in (("real", real), ("fake", fake)):
+            sums[f"distance_{name}"] = gauge.pairwise_distances(x, weights)
+        if isinstance(self.medium, Points):
+            centers = jnp.asarray(self.medium.info.centers)
+            shares = gauge.mode_shares(fake, centers, self.medium.info.deviation, weights)
+            sums |= {f"mode_{mode}": (share, weights.sum()) for mode, share in enumerate(shares)}
+        return sums
+
+    def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Adds `diversity`, the mean distance of two samples over that of two real examples (1 is as it should be, 0 a collapse);
+        of points, `modes` that are covered and `within`, the share of samples within three deviations of one."""
+        result = {name: value for name, value in metrics.items() if not name.startswith("mode_")}
+        shares = [value for name, value in metrics.items() if name.startswith("mode_")]
+        if shares:
+            result |= {"modes": float(gauge.covered_modes(shares)), "within": sum(shares)}
+        if metrics.get("distance_real"):
+            result["diversity"] = metrics["distance_fake"] / metrics["distance_real"]
+        return result
+
+    # Sampling.
+
+    def prepare(self, requests: Sequence[GANRequest]) -> Sequence[Batch]:
+        return prepare(requests, self)
+
+    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+        draw = lambda rows: jax.vmap(lambda own: jax.random.normal(own, (self.players.latent,)))(row_keys(key, rows))  # noqa: E731
+        z = draw(batch["row"])
+        if "ends" in batch:
+            z = editing.spherical(draw(batch["ends"][:, 0]), draw(batch["ends"][:, 1]), over(batch["share"], z))
+        x, _ = self.players.generate(variables, z, batch.get("classes"), train=False)
+        return {"row": batch["row"], "value": self.medium.from_model(x)}
+
+    def present(self, requests: Sequence[GANRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
+        return present(requests, arrays, self)
+
+    def example_requests(self) -> Sequence[GANRequest]:
+        if self.config.requests:
+            return [structure(GANRequest, dict(values), "config.task.requests") for values in self.config.requests]
+        columns = len(self.labels.attributes[0][1]) if self.labels else 10
+        return [GANRequest(num_samples=1000 if isinstance(self.medium, Points) else 8 * min(columns, 10))]
+
+    # Figures.
+
+    @property
+    def flops_per_step(self) -> float:
+        c, (make, judge) = self.config, self.players.flops
+        discriminator = make + 2 * 3 * judge + 6 * judge * (bool(c.gradient_penalty) + bool(c.r1) / c.r1_every)
+        return self.info.batch_size * (discriminator + 3 * (make + judge) / c.critic_steps)
+
+    @property
+    def units_per_step(self) -> tuple[str, int]:
+        return self.medium.units, self.info.batch_size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        c = self.config
+        told = f"told {self.labels.attributes[0][0]}" if self.labels else "unconditional"
+        rules = [f"{name} {value:g}" for name in ("gradient_penalty", "r1", "drift") if (value := getattr(c, name))]
+        if c.ada.pipeline:
+            rules.append(f"augmented by {c.ada.pipeline}")
+        return (f"data: {self.info}", f"players: {c.network}, {told}; {', '.join([c.objective, *rules])}")
+
+
+def _mean_of(value: Array, count: int) -> tuple[Array, Array]:
+    """A mean as a metric that adds up."""
+    return value * count, jnp.asarray(count, jnp.float32)
+
+
+def _outcome(objective: Objective, real: Array, fake: Array, weights: Array | None = None) -> dict[str, tuple[Array, Array]]:
+    """Logits, and the share of real and generated examples that were told for what they are."""
+    weights = jnp.ones(len(real)) if weights is None else weights
+    count = weights.sum()
+    found = {name: ((logits * weights).sum(), count) for name, logits in (("logit_real", real), ("logit_fake", fake))}
+    if objective.boundary is not None:
+        found["accuracy_real"] = (((real > objective.boundary) * weights).sum(), count)
+        found["accuracy_fake"] = (((fake <= objective.boundary) * weights).sum(), count)
+    return found
+
+
+def build(section: Mapping[str, Any], info: Any) -> GAN:
+    """The task from `config.task` and what the data knows of itself."""
+    config = structure(GANConfig, section, "config.task")
+    medium = Points(info) if isinstance(info, MixtureInfo) else medium_of(info, "gan")
+    if not isinstance(medium, Images | Points):
+        raise ConfigError(f"config.task.name 'gan' makes images or points, not {medium.units}; use 'diffusion'.")
+    attributes = tuple(info.attributes) if config.conditional else ()
+    if config.conditional and len(attributes) != 1:
+        found = f"has {', '.join(name for name, _ in attributes)}" if attributes else "has no labels"
+        raise ConfigError(f"config.task.conditional needs data with one label; this {found}: set it to False.")
+    if config.ada.pipeline and not isinstance(medium, Images):
+        raise ConfigError("config.task.ada is for images; leave it out for points.")
+    labels = Labels(attributes)
+    players = make_players(config.network, config.model, medium.shape, labels.count)
+    return GAN(players, medium, labels, config, info)

@@ -1,0 +1,143 @@
+"""The players that a GAN may have: what they are made of, and how each is called."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from genjax.config import choose, plain, structure
+from genjax.errors import ConfigError
+from genjax.models import point_networks, sngan
+from genjax.models.point_networks import PointCritic, PointGANConfig, PointGenerator
+from genjax.models.sngan import SNGANConfig, SNGANCritic, SNGANGenerator
+from genjax.models.sngan_sizes import SNGAN_SIZES
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+MOVING = ["batch_stats", "spectral"]  # collections that a pass may change while training
+
+Collections = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of players, both described by one config.
+
+    Attributes:
+        shape: of the examples that a config is for.
+        flops: of generator and discriminator for one example, forward, as models/ counts them.
+        from_data: fields of the config that follow from the examples' shape.
+    """
+
+    config: type
+    generator: Callable[[Any], nn.Module]
+    discriminator: Callable[[Any], nn.Module]
+    flops: Callable[[Any], tuple[float, float]]
+    shape: Callable[[Any], tuple[int, ...]]
+    from_data: Callable[[tuple[int, ...]], Mapping[str, Any]]
+    sizes: Mapping[str, Any]
+
+
+KINDS: Mapping[str, Kind] = {
+    "points": Kind(
+        PointGANConfig,
+        PointGenerator,
+        PointCritic,
+        point_networks.forward_flops,
+        lambda c: (c.features,),
+        lambda shape: {"features": shape[-1]},
+        {},
+    ),
+    "sngan": Kind(
+        SNGANConfig,
+        SNGANGenerator,
+        SNGANCritic,
+        sngan.forward_flops,
+        lambda c: (c.image_size, c.image_size, c.channels),
+        lambda shape: {"channels": shape[-1]},
+        SNGAN_SIZES,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Players:
+    """Generator and discriminator of one kind, as functions of a run's variables."""
+
+    kind: Kind
+    config: Any
+
+    @property
+    def latent(self) -> int:
+        """Numbers that an example is made from, drawn from a normal distribution."""
+        return self.config.latent
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        c = self.config
+        first, second = jax.random.split(key)
+        told = (jnp.zeros(1, jnp.int32),) if c.num_classes else ()
+        return {
+            GENERATOR: self.kind.generator(c).init(first, jnp.zeros((1, c.latent)), *told),
+            DISCRIMINATOR: self.kind.discriminator(c).init(second, jnp.zeros((1, *self.kind.shape(c))), *told),
+        }
+
+    def generate(
+        self, variables: Mapping[str, Any], z: Float[Array, "batch latent"], classes: Int[Array, "batch"] | None, train: bool
+    ) -> tuple[Float[Array, "batch *shape"], Collections]:
+        """Examples, and the generator's moving statistics after them (none unless `train`)."""
+        return _apply(self.kind.generator(self.config), variables[GENERATOR], z, classes, train)
+
+    def judge(
+        self, variables: Mapping[str, Any], x: Float[Array, "batch *shape"], classes: Int[Array, "batch"] | None, train: bool
+    ) -> tuple[Float[Array, "batch"], Collections]:
+        """Logits, and the discriminator's moving statistics after them (none unless `train`)."""
+        return _apply(self.kind.discriminator(self.config), variables[DISCRIMINATOR], x, classes, train)
+
+    @property
+    def flops(self) -> tuple[float, float]:
+        """Of generator and discriminator for one example, forward."""
+        return self.kind.flops(self.config)
+
+
+def _apply(module: nn.Module, variables: Mapping[str, Any], x: Array, classes: Array | None, train: bool):
+    if not train:
+        return module.apply(variables, x, classes, train=False), {}
+    return module.apply(variables, x, classes, train=True, mutable=MOVING)
+
+
+def make_players(name: str, section: Mapping[str, Any], shape: tuple[int, ...], num_classes: int) -> Players:
+    """The players that `config.task.model` describes.
+
+    Args:
+        section: fields of the kind's config; `size` takes the rest from a row of its sizes.
+        shape: of the data's examples.
+        num_classes: that both are told; 0: none.
+
+    Raises:
+        ConfigError: unknown names and fields, fields that follow from the data, or players for examples of another shape.
+    """
+    kind = KINDS[name]
+    points = name == "points"
+    if points != (len(shape) == 1):
+        what = "points" if points else "images"
+        other = "'mixture'" if points else "'images' or 'shapes'"
+        raise ConfigError(f"config.task.network '{name}' is for {what}; set config.data.name to {other}.")
+    values = dict(section)
+    size = values.pop("size", "")
+    base = plain(choose("config.task.model.size:", size, kind.sizes)) if size else {}
+    if not points and shape[0] != shape[1]:
+        raise ConfigError(f"config.task.network '{name}' makes square images; those of the data are {shape[0]}x{shape[1]}.")
+    known = {field.name for field in fields(kind.config)}
+    fixed = {key: value for key, value in kind.from_data(shape).items() if key in known} | {"num_classes": num_classes}
+    if given := sorted(set(fixed) & set(values)):
+        raise ConfigError(f"config.task.model sets {', '.join(given)}, which follow from the data and the rest of config.task.")
+    config = structure(kind.config, base | values | fixed, "config.task.model")
+    if kind.shape(config) != tuple(shape):
+        made, has = ("x".join(map(str, sides[:2])) for sides in (kind.shape(config), shape))
+        raise ConfigError(
+            f"config.task.model makes images of {made} pixels, but the data has {has}: change its widths, or data.image_size."
+        )
+    return Players(kind, config)

@@ -1,0 +1,18 @@
+"""Samples as rows of batches: each with a key of its own, whatever batch it comes to lie in."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int, Key
+
+
+def row_keys(key: Key[Array, ""], rows: Int[Array, "batch"]) -> Key[Array, "batch"]:
+    """A key for each sample by its number."""
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+
+
+def filled(values: Any, full: int, fill: float = 0) -> np.ndarray:
+    """Values as an array of `full` rows."""
+    array = np.asarray(values)
+    return np.concatenate([array, np.full((full - len(array), *array.shape[1:]), fill, array.dtype)])
