@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from flax.core import meta
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
-from genjax.interop import lazy, names, safetensors_io, torch_file
+from genjax.interop import lazy, names, rows, safetensors_io, torch_file
 from genjax.interop.names import Row, Table
 from genjax.interop.place import place
-from genjax.interop.rows import norm
 from genjax.interop.transforms import Transpose
 from genjax.models.inception import Inception, InceptionConfig
 
@@ -62,25 +60,22 @@ def load(
 
 def table(config: InceptionConfig) -> Table:
     """Their names and our paths within the variables: blocks and branches bear theirs in lower case."""
-    rows = [Row("fc.weight", ("params/fc/kernel",), Transpose()), Row("fc.bias", ("params/fc_bias",))]
+    entries = [Row("fc.weight", ("params/fc/kernel",), Transpose()), Row("fc.bias", ("params/fc_bias",))]
     for path in variable_shapes(config):
         if not path.endswith("/conv/kernel"):
             continue
         ours = path.removeprefix("params/").removesuffix("/conv/kernel")
         theirs = (ours[0].upper() + ours[1:]).replace("/", ".")
-        rows.append(Row(f"{theirs}.conv.weight", (path,), Transpose((2, 3, 1, 0))))
-        rows += norm(f"{theirs}.bn", f"params/{ours}/bn")
-        rows.append(Row(f"{theirs}.bn.running_mean", (f"batch_stats/{ours}/bn/mean",)))
-        rows.append(Row(f"{theirs}.bn.running_var", (f"batch_stats/{ours}/bn/var",)))
-    return Table(tuple(rows), ignored=(r".*\.num_batches_tracked",))
+        entries.append(Row(f"{theirs}.conv.weight", (path,), Transpose((2, 3, 1, 0))))
+        entries += rows.batch_norm(f"{theirs}.bn", f"{ours}/bn")
+    return Table(tuple(entries), ignored=(r".*\.num_batches_tracked",))
 
 
 @functools.cache
 def variable_shapes(config: InceptionConfig) -> Mapping[str, tuple[int, ...]]:
     """Path -> shape of every variable, from the model itself; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), "float32")
-    variables = jax.eval_shape(Inception(config).init, jax.random.key(0), images)
-    return {path: leaf.shape for path, leaf in flatten_dict(meta.unbox(dict(variables)), sep="/").items()}
+    return rows.variable_shapes(Inception(config), images)
 
 
 def _check(path: Path, found: str, expected: str, size: int) -> None:

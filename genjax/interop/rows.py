@@ -44,6 +44,15 @@ def norm(theirs: str, ours: str, layers: int = 0) -> list[Row]:
     ]
 
 
+def batch_norm(theirs: str, ours: str) -> list[Row]:
+    """A BatchNorm with its statistics; paths begin with the collection."""
+    return [
+        *norm(theirs, f"params/{ours}"),
+        Row(f"{theirs}.running_mean", (f"batch_stats/{ours}/mean",)),
+        Row(f"{theirs}.running_var", (f"batch_stats/{ours}/var",)),
+    ]
+
+
 def convolution(theirs: str, ours: str) -> list[Row]:
     """A torch Conv2d (features, channels, height, width), our kernel (height, width, channels, features), and their biases."""
     return [
@@ -56,6 +65,12 @@ def shapes_of(module: nn.Module, *inputs: jax.ShapeDtypeStruct | None, **named: 
     """Path -> shape of every parameter, from the model itself; nothing is computed."""
     variables = jax.eval_shape(module.init, jax.random.key(0), *inputs, **named)
     return {path: leaf.shape for path, leaf in flatten_dict(meta.unbox(variables["params"]), sep="/").items()}
+
+
+def variable_shapes(module: nn.Module, *inputs: jax.ShapeDtypeStruct, **named: Any) -> dict[str, tuple[int, ...]]:
+    """Path -> shape of every variable, the paths beginning with the collection; nothing is computed."""
+    variables = meta.unbox(dict(jax.eval_shape(module.init, jax.random.key(0), *inputs, **named)))
+    return {path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()}
 
 
 def differences(found: Any, wanted: Any, names: Sequence[str]) -> list[str]:

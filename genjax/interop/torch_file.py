@@ -8,7 +8,7 @@ a row (a magic number, a version, the machine, the value, the keys of the storag
 import io
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,18 +49,21 @@ class _View:
     strides: tuple[int, ...]
 
 
-def read_tensors(content: bytes, where: str) -> dict[str, np.ndarray]:
+def read_tensors(content: bytes, where: str, within: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Every tensor of a state dict by its key; read-only views of `content`.
 
     Args:
         content: the whole file.
         where: its path, for messages.
+        within: keys under which the state dict may lie; where the file has some of them, the first in this order counts.
 
     Raises:
         CheckpointError: not a file of torch.save, cut off or damaged, or it holds anything else than a dict of tensors (what was
             found is named, and nothing of it is run).
     """
     views, read = _zip(content, where) if content.startswith(b"PK") else _legacy(content, where)
+    if isinstance(views, dict):
+        views = next((views[key] for key in within if key in views), views)
     if not isinstance(views, dict) or not views:
         raise CheckpointError(f"{where} holds a {type(views).__name__}, not a dict of tensors; save the model's state_dict().")
     for key, view in views.items():

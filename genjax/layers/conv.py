@@ -94,3 +94,20 @@ def average_pool(x: Float[Array, "batch *places channels"], factor: int = 2) -> 
     groups = [size for place in places for size in (place, factor)]
     x = x.reshape(x.shape[0], *groups, x.shape[-1])
     return x.sum(tuple(range(2, 2 + 2 * len(places), 2))) / math.prod([factor] * len(places))
+
+
+def shuffle_pixels(x: Float[Array, "batch height width channels"], factor: int = 2) -> Float[Array, "batch h2 w2 features"]:
+    """Each place becomes factor x factor places of so many times fewer channels (Shi et al., 2016, equation 4).
+
+    The order is torch's PixelShuffle: channel (feature, row, column), the feature slowest.
+    """
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, channels // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * factor, width * factor, -1)
+
+
+def unshuffle_pixels(x: Float[Array, "batch height width features"], factor: int = 2) -> Float[Array, "batch h2 w2 channels"]:
+    """What `shuffle_pixels` undoes."""
+    batch, height, width, features = x.shape
+    x = x.reshape(batch, height // factor, factor, width // factor, factor, features)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // factor, width // factor, -1)

@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from genjax.layers.conv import add_bias, held_to_batch, layout
-from genjax.layers.linear import Initializer
+from genjax.layers.linear import Initializer, contract
 
 # As torch's transposed convolutions begin: torch takes the channels of the result for the fan-in.
 TORCH_TRANSPOSED_INIT = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
@@ -43,13 +43,18 @@ class ConvTranspose(nn.Module):
         axes = x.ndim - 2
         init = nn.with_logical_partitioning(self.kernel_init, (*[None] * axes, "embed", "mlp"))
         kernel = self.param("kernel", init, (*[self.size] * axes, x.shape[-1], self.features), jnp.float32)
-        before = self.size - 1 - self.padding
-        y = lax.conv_general_dilated(
-            held_to_batch(x.astype(self.dtype)),
-            lax.rev(kernel.astype(self.dtype), range(axes)),
-            [1] * axes,
-            [(before, before + self.output_padding)] * axes,
-            lhs_dilation=[self.stride] * axes,
-            dimension_numbers=layout(axes),
-        )
+        x, kernel = held_to_batch(x.astype(self.dtype)), kernel.astype(self.dtype)
+        if x[0].size == x.shape[-1] and not self.padding and not self.output_padding:
+            # Of one place, where a convolution would multiply its padding for the most part: one product.
+            y = contract(x.reshape(len(x), -1), jnp.moveaxis(kernel, -2, 0))
+        else:
+            before = self.size - 1 - self.padding
+            y = lax.conv_general_dilated(
+                x,
+                lax.rev(kernel, range(axes)),
+                [1] * axes,
+                [(before, before + self.output_padding)] * axes,
+                lhs_dilation=[self.stride] * axes,
+                dimension_numbers=layout(axes),
+            )
         return held_to_batch(add_bias(self, y))

@@ -8,17 +8,18 @@ import torch
 
 from genjax.layers.conv_transpose import ConvTranspose
 
-CASES = [  # axes, size, stride, padding, output padding
+CASES = [  # axes, size, stride, padding, output padding; places, where they are not 4x3x2
     *((2, 4, 1, 0, 0), (2, 4, 2, 1, 0), (2, 3, 2, 1, 1), (2, 2, 2, 0, 0), (2, 5, 3, 2, 2)),
-    *((1, 16, 8, 4, 0), (1, 3, 2, 0, 1), (3, 3, 2, 1, 0)),
+    *((1, 16, 8, 4, 0), (1, 3, 2, 0, 1), (3, 3, 2, 1, 0), (2, 4, 1, 0, 0, (1, 1))),
 ]
 
 
-@pytest.mark.parametrize(("axes", "size", "stride", "padding", "output_padding"), CASES)
-def test_numbers_and_gradients(axes, size, stride, padding, output_padding):
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_numbers_and_gradients(case):
+    axes, size, stride, padding, output_padding, *places = case
     torch.manual_seed(0)
     theirs = getattr(torch.nn, f"ConvTranspose{axes}d")(3, 5, size, stride, padding, output_padding)
-    x = torch.randn(2, 3, *(4, 3, 2)[:axes], requires_grad=True)
+    x = torch.randn(2, 3, *(places[0] if places else (4, 3, 2)[:axes]), requires_grad=True)
     weight = torch.randn(theirs(x).shape)
     y = theirs(x)
     (y * weight).sum().backward()
