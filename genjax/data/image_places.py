@@ -8,17 +8,19 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int, UInt8
+from PIL import Image
 
 from genjax.data.hashing import digest
 from genjax.data.image_arrays import ImageArrays, ImageFiles, decode_images
 from genjax.data.image_config import ImagesDataConfig
-from genjax.data.image_files import is_image
+from genjax.data.image_files import fit_image, is_image
 from genjax.data.metadata import METADATA, metadata_of, read_metadata
 from genjax.data.sources.files import find_files, hash_files
 from genjax.data.sources.idx import read_idx
 from genjax.data.sources.tfds_images import TensorFlowImages
 from genjax.data.sources.trees import Tree
 from genjax.errors import ConfigError, DataError
+from genjax.interop.preprocessor import Preprocessor
 
 IMAGES_IN_NAME, LABELS_IN_NAME = "images-idx3", "labels-idx1"
 MOST_CLASSES = 1 << 20
@@ -113,16 +115,25 @@ def _read_idx(config: ImagesDataConfig, path: str, cache_dir: Path | None) -> La
         raise DataError(f"{files[0]} and {other} do not hold as many grey images as labels: {images.shape}, {labels.shape}.")
     if not len(images):
         raise DataError(f"{files[0]} holds no images; check data.path.")
-    if images.shape[1] != images.shape[2] or config.image_size not in (0, images.shape[1]):
-        raise DataError(
-            f"the images of {files[0]} are {images.shape[1]}x{images.shape[2]} pixels, and stay so; square ones are read, with "
-            "data.image_size=0."
-        )
+    if images.shape[1] != images.shape[2] and not config.image_size:
+        raise DataError(f"the images of {files[0]} are {images.shape[1]}x{images.shape[2]} pixels; set data.image_size.")
+    images = _fitted(images, config)
     fingerprint = hash_files((files[0], other))
     if config.labels == "none":
-        return LabelledImages(images[..., None], np.zeros(len(images), np.int32), (), digest(fingerprint, "no labels"), path)
+        return LabelledImages(images, np.zeros(len(images), np.int32), (), digest(fingerprint, "no labels"), path)
     labels, classes = _numbered([int(label) for label in labels], config.classes, str(other))
-    return LabelledImages(images[..., None], labels, classes, fingerprint, path)
+    return LabelledImages(images, labels, classes, fingerprint, path)
+
+
+def _fitted(
+    images: UInt8[np.ndarray, "images height width"], config: ImagesDataConfig
+) -> UInt8[np.ndarray, "images size size 1"]:
+    """Grey images, brought to the config's size."""
+    size = config.image_size
+    if size in (0, images.shape[1]) and images.shape[1] == images.shape[2]:
+        return images[..., None]
+    to_size = Preprocessor(size, size, config.fit)
+    return np.stack([fit_image(Image.fromarray(image), to_size) for image in images])
 
 
 def _decoded(config: ImagesDataConfig, files: ImageFiles, cache_dir: Path | None) -> ImageArrays:

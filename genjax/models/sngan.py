@@ -16,9 +16,15 @@ from genjax.layers.batch_norm import BatchNorm, ConditionalBatchNorm
 from genjax.layers.conv import Conv, average_pool, enlarge
 from genjax.layers.conv_transpose import ConvTranspose
 from genjax.layers.linear import Projection
-from genjax.layers.norm import GroupNorm
-from genjax.layers.spectral_norm import SpectralConv, SpectralEmbedding, SpectralProjection
 from genjax.models.checks import check_sizes
+from genjax.models.gan_layers import (
+    check_classes,
+    check_images,
+    judging_conv,
+    judging_projection,
+    judging_rows,
+    normalize,
+)
 
 START = 4  # places along each axis where the generator begins
 
@@ -86,6 +92,7 @@ class SNGANGenerator(nn.Module):
         self, z: Float[Array, "batch latent"], classes: Int[Array, "batch"] | None = None, train: bool = False
     ) -> Float[Array, "batch height width channels"]:
         c, dtype = self.config, jnp.dtype(self.config.dtype)
+        check_classes(classes, c.num_classes)
         x = Projection((START * START * c.widths[0],), ("embed", "mlp"), kernel_init=_INIT, dtype=dtype, name="start")(z)
         x = x.reshape(len(z), START, START, c.widths[0])
 
@@ -120,29 +127,25 @@ class SNGANCritic(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch"]:
         c = self.config
+        check_images(images, c.channels, size=c.image_size)
+        check_classes(classes, c.num_classes)
         x = images.astype(jnp.dtype(c.dtype))
         features = (self._residual if c.network == "resnet" else self._plain)(x, train).astype(jnp.float32)
-        spectral = c.critic_norm == "spectral"
-        last = {"features": (1,), "kernel_axes": ("embed", None), "kernel_init": _INIT, "name": "out"}
-        logits = (SpectralProjection(**last)(features, train) if spectral else Projection(**last)(features))[:, 0]
+        logits = judging_projection(
+            c.critic_norm, features, ("embed", None), train, features=(1,), kernel_init=_INIT, name="out"
+        )[:, 0]
         if not c.num_classes:
             return logits
         # Miyato and Koyama, 2018, equation 4: how well the features go with the class.
-        table = SpectralEmbedding(c.num_classes, features.shape[-1], None, _INIT, name="classes")
-        told = table(classes, train) if spectral else nn.Embed(c.num_classes, features.shape[-1], name="classes")(classes)
-        return logits + (told * features).sum(-1)
+        rows = judging_rows(c.critic_norm, classes, c.num_classes, features.shape[-1], train, "classes")
+        return logits + (rows * features).sum(-1)
 
     def _conv(self, x: Array, train: bool, features: int, size: int, name: str, init=_INNER, **options) -> Array:
-        c = self.config
-        options |= {"kernel_init": init, "dtype": jnp.dtype(c.dtype), "name": name}
-        if c.critic_norm == "spectral":
-            return SpectralConv(features, size, **options)(x, train)
-        return Conv(features, size, **options)(x)
+        options |= {"size": size, "kernel_init": init, "dtype": self.config.dtype, "name": name}
+        return judging_conv(self.config.critic_norm, x, features, train, **options)
 
     def _norm(self, x: Array, name: str) -> Array:
-        if self.config.critic_norm != "layer":
-            return x
-        return GroupNorm(1, dtype=jnp.dtype(self.config.dtype), name=name)(x)
+        return normalize(self.config.critic_norm, x, False, self.config.dtype, name)
 
     def _residual(self, x: Array, train: bool) -> Array:
         c = self.config

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from genjax.config import choose, plain, structure
 from genjax.errors import ConfigError
-from genjax.models import point_networks, sngan
+from genjax.models import dcgan, point_networks, sngan
+from genjax.models.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from genjax.models.point_networks import PointCritic, PointGANConfig, PointGenerator
 from genjax.models.sngan import SNGANConfig, SNGANCritic, SNGANGenerator
 from genjax.models.sngan_sizes import SNGAN_SIZES
@@ -49,6 +50,15 @@ KINDS: Mapping[str, Kind] = {
         point_networks.forward_flops,
         lambda c: (c.features,),
         lambda shape: {"features": shape[-1]},
+        {},
+    ),
+    "dcgan": Kind(
+        DCGANConfig,
+        DCGANGenerator,
+        DCGANDiscriminator,
+        lambda c: (dcgan.generator_flops(c), dcgan.discriminator_flops(c)),
+        lambda c: (c.image_size, c.image_size, c.channels),
+        lambda shape: {"image_size": shape[0], "channels": shape[-1]},
         {},
     ),
     "sngan": Kind(

@@ -1,6 +1,7 @@
 """The train loop: one loop for every family. It knows the Task contract and nothing of any network, loss or batch."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from genjax.training.run_directory import RunDirectory
 from genjax.training.setup import Plan, make_plan
 from genjax.training.signals import StopSignal
 from genjax.training.state import TrainState, merge
+from genjax.training.step import due_turns
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,7 @@ class _Loop(contextlib.AbstractContextManager):
             return Result(step, True, {})
         if processes.is_main():
             remove_later(self.path / SNAPSHOTS, step)
-        began = time.perf_counter()
-        train_step = plan.lower_step().compile()
-        compile_seconds = time.perf_counter() - began
-        self.say(f"compiled the train step in {compile_seconds:.1f} s")
+        train_steps, compile_seconds = self.compile_steps(step)
         writer = self.stack.enter_context(
             MetricsWriter(self.path, resumed_from=step if next_batch else None, enabled=processes.is_main())
         )
@@ -163,6 +162,7 @@ class _Loop(contextlib.AbstractContextManager):
         with plan.context():
             while step < settings.steps and not stopped:
                 self._profile(step)
+                train_step = train_steps[due_turns(plan.task.turns, step)]
                 state, totals = train_step(state, totals, next(batches))
                 step += 1
                 reporter.flush()  # of the interval before: this step is already running on the device
@@ -197,6 +197,17 @@ class _Loop(contextlib.AbstractContextManager):
         else:
             self.say(f"{signal.name}: saved step {step:,} of {settings.steps:,}; the same command goes on from here.")
         return Result(step, finished, self.last_evaluation)
+
+    def compile_steps(self, first: int) -> tuple[Mapping[tuple[str, ...], Any], float]:
+        """The train step for each set of turns that comes from step `first` on, and the seconds that compiling took."""
+        began, turns = time.perf_counter(), self.plan.task.turns
+        cycle = math.lcm(*(turn.every for turn in turns))
+        sets = dict.fromkeys(due_turns(turns, step) for step in range(first, min(self.settings.steps, first + cycle)))
+        compiled = {due: self.plan.lower_step(due).compile() for due in sets}
+        seconds = time.perf_counter() - began
+        parts = f", {len(sets)} sets of turns," if len(sets) > 1 else ""
+        self.say(f"compiled the train step{parts} in {seconds:.1f} s")
+        return compiled, seconds
 
     def averaged(self, state: TrainState):
         """The variables that evaluation and sampling use: the first average where there is one."""

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from genjax.tasks.contract import Task
 from genjax.training.optimizers import make_optimizer
 from genjax.training.run_config import RunConfig, check_batch
 from genjax.training.state import TrainState, abstract_state, axis_names, make_state
-from genjax.training.step import make_train_step, metric_names, zero_totals
+from genjax.training.step import make_train_step, metric_names, updates_before, zero_totals
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ class Plan:
         shape = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated)
         return {name: (shape, shape) for name in [*names, "bad_step"]}
 
-    def lower_step(self):
-        """The train step lowered for this mesh; `.compile()` makes it callable as step(state, totals, batch)."""
+    def lower_step(self, due: Sequence[str] | None = None):
+        """The train step with the turns that are `due` (None: with all) lowered for this mesh; `.compile()` makes it callable as
+        step(state, totals, batch)."""
         totals = self.abstract_totals
         step = make_train_step(
             self.task,
             self.optimizers,
+            due=due,
             accumulation=self.config.train.accumulation,
             ema=self.config.ema,
             guard=self.config.guard,
@@ -117,7 +119,7 @@ def make_plan(config: RunConfig, *, cache_dir: Path | None = None, devices=None,
 
     names = axis_names(jax.eval_shape(lambda: task.init(jax.random.key(0))))
     optimizers = {
-        section: make_optimizer(config.optimizers[section], config.train.steps, names)
+        section: make_optimizer(config.optimizers[section], updates_before(task.turns, section, config.train.steps), names)
         for section in dict.fromkeys(turn.optimizer for turn in task.turns)
     }
     transforms = {name: transform for name, (transform, _) in optimizers.items()}

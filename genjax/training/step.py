@@ -1,6 +1,6 @@
 """The train step: a task's turns as one jitted, donated, sharded function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,10 +30,21 @@ class GuardConfig:
     max_skipped: int = 100  # under "skip": this many bad steps within one log interval stop the run
 
 
+def due_turns(turns: Sequence[Turn], step: int) -> tuple[str, ...]:
+    """The names of the turns that come on a step, counted from 0."""
+    return tuple(turn.name for turn in turns if step % turn.every == 0)
+
+
+def updates_before(turns: Sequence[Turn], section: str, step: Any) -> Any:
+    """How many updates an optimizer section has made before a step; a number, or traced."""
+    return sum((step + turn.every - 1) // turn.every for turn in turns if turn.optimizer == section)
+
+
 def make_train_step(
     task: Task,
     optimizers: Mapping[str, tuple[optax.GradientTransformation, Schedule]],
     *,
+    due: Sequence[str] | None = None,
     accumulation: int = 1,
     ema: EmaConfig | None = None,
     guard: GuardConfig | None = None,
@@ -42,6 +53,11 @@ def make_train_step(
 
     `totals` holds running sums of the metrics since the last report (`{name: (total, weight)}`), so that nothing has to
     be fetched between reports. It also holds `bad_step` (steps whose update was left out, and the first of them).
+
+    Args:
+        due: the names of the turns that come on this step (`due_turns`); None: all. Which these are is known on the host: a
+            condition on the device would have the host of a GPU wait, and XLA's CPU compiler computes gradients of convolutions
+            within one a hundred times slower.
     """
     ema, guard = ema or EmaConfig(), guard or GuardConfig()
     turns = tuple(task.turns)
@@ -50,19 +66,10 @@ def make_train_step(
         step_key = jax.random.fold_in(state.key, state.step)
         metrics: dict[str, tuple[jax.Array, jax.Array]] = {}
         for index, turn in enumerate(turns):
-            play = _turn_function(turn, optimizers[turn.optimizer], accumulation, guard, prefix=len(turns) > 1)
-            key = jax.random.fold_in(step_key, index)
-            if turn.every == 1:
-                state, own = play(state, batch, key)
-            else:
-                _, shapes = jax.eval_shape(play, state, batch, key)
-                zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-                state, own = jax.lax.cond(
-                    state.step % turn.every == 0,
-                    play,
-                    lambda state, batch, key, zeros=zeros: (state, zeros),
-                    *(state, batch, key),
-                )
+            if due is not None and turn.name not in due:
+                continue
+            play = _turn_function(turn, turns, optimizers[turn.optimizer], accumulation, guard)
+            state, own = play(state, batch, jax.random.fold_in(step_key, index))
             metrics |= own
         bad = sum(value for name, (value, _) in metrics.items() if name.endswith("bad_step"))
         metrics = {name: value for name, value in metrics.items() if not name.endswith("bad_step")}
@@ -70,7 +77,7 @@ def make_train_step(
         averages = update(state.ema, select(state.variables, ema.include), state.step, ema)
         state = state.replace(step=state.step + 1, ema=averages)
         count, first = totals["bad_step"]
-        new = {name: jax.tree.map(jnp.add, totals[name], value) for name, value in metrics.items()}
+        new = dict(totals) | {name: jax.tree.map(jnp.add, totals[name], value) for name, value in metrics.items()}
         return state, new | {"bad_step": (count + jnp.minimum(bad, 1.0), jnp.minimum(first, first_bad))}
 
     return step
@@ -87,12 +94,13 @@ def metric_names(task: Task, optimizers, state: TrainState, batch: Batch, accumu
     """The names of the metrics that a step of this task reports; found by tracing, nothing is computed."""
     names: list[str] = []
     for turn in task.turns:
-        play = _turn_function(turn, optimizers[turn.optimizer], accumulation, GuardConfig(), len(task.turns) > 1)
+        play = _turn_function(turn, task.turns, optimizers[turn.optimizer], accumulation, GuardConfig())
         names += jax.eval_shape(play, state, batch, jax.eval_shape(lambda: jax.random.key(0)))[1]
     return sorted({name for name in names if not name.endswith("bad_step")})
 
 
-def _turn_function(turn: Turn, optimizer, accumulation: int, guard: GuardConfig, prefix: bool):
+def _turn_function(turn: Turn, turns: Sequence[Turn], optimizer, accumulation: int, guard: GuardConfig):
+    """`play(state, batch, key) -> (state, metrics)`; metrics bear the turn's name where there are several."""
     transform, schedule = optimizer
 
     def play(state: TrainState, batch: Batch, key: jax.Array):
@@ -121,14 +129,15 @@ def _turn_function(turn: Turn, optimizer, accumulation: int, guard: GuardConfig,
             new_mean = keep(new_mean, mean_norm)
         else:
             updated, optimizer_state = update(gradients, *old)
-        name = (lambda n: f"{turn.name}/{n}") if prefix else (lambda n: n)
+        name = (lambda n: f"{turn.name}/{n}") if len(turns) > 1 else (lambda n: n)
         one = jnp.ones((), jnp.float32)
         # A bad step is counted, not averaged: one NaN would hide the whole interval.
         clean = lambda pair: tuple(jnp.where(good, x.astype(jnp.float32), 0.0) for x in pair)  # noqa: E731
         metrics = {name(n): clean(pair) for n, pair in aux.metrics.items()}
         metrics[name("loss")] = clean((loss * aux.weight, jnp.asarray(aux.weight)))
         metrics[name("gradient_norm")] = clean((norm, one))
-        metrics[name("learning_rate")] = (jnp.asarray(schedule(state.step // turn.every), jnp.float32), one)
+        made = updates_before(turns, turn.optimizer, state.step)
+        metrics[name("learning_rate")] = (jnp.asarray(schedule(made), jnp.float32), one)
         metrics[name("bad_step")] = (1.0 - good.astype(jnp.float32), one)
         return (
             state.replace(

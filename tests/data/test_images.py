@@ -219,6 +219,18 @@ def test_idx_files(tmp_path):
     assert named.train.info.classes == ("x", "y", "z")
 
 
+def test_idx_files_come_to_the_size_that_is_asked_for(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 6, 6))
+    train = write_idx(tmp_path, images, np.zeros(4, int))
+    found = build(train, source="idx", channels=1, image_size=12, evaluation_fraction=0.0, shuffle=False).train.batch(0)["image"]
+    larger = Image.fromarray(images[1].astype(np.uint8)).resize((12, 12), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(found[1, :, :, 0], np.asarray(larger))
+    train = write_idx(tmp_path, images[:, :4], np.zeros(4, int))
+    with pytest.raises(DataError, match="are 4x6 pixels; set data.image_size"):
+        build(train, source="idx", channels=1)
+    assert build(train, source="idx", channels=1, image_size=4, evaluation_fraction=0.0).train.info.width == 4
+
+
 def test_damaged_idx_files(tmp_path):
     file = tmp_path / "train-images-idx3-ubyte"
     file.write_bytes(struct.pack(">HBBI", 0, 8, 1, 4) + b"abc")

@@ -13,8 +13,10 @@ from genjax.parallel.rules import batch_sharding, context, make_rules
 from genjax.tasks.contract import Turn
 from genjax.training.averages import EmaConfig
 from genjax.training.optimizers import OptimizerConfig, make_optimizer
+from genjax.training.run_config import structure_run
+from genjax.training.setup import make_plan
 from genjax.training.state import abstract_state, check_turns, make_state
-from genjax.training.step import GuardConfig, make_train_step, metric_names, zero_totals
+from genjax.training.step import GuardConfig, due_turns, make_train_step, metric_names, updates_before, zero_totals
 
 TASKS = [Regression(noise=0.0), TwoPlayers(), MovingStatistics(), TwoStages(), Adapter()]
 IDS = [type(task).__name__ for task in TASKS]
@@ -47,11 +49,15 @@ def run(task, data, *, mesh=None, accumulation=1, ema=None, guard=None, **settin
     with context(mesh, rules):
         create = jax.jit(lambda: make_state(task, jax.random.key(7), transforms, ema), out_shardings=shardings)
         state = create()
-        step = jax.jit(make_train_step(task, optimizers, accumulation=accumulation, ema=ema, guard=guard), donate_argnums=(0, 1))
+        steps = {}
         totals = zero_totals(metric_names(task, optimizers, state, batches(1)[0]))
-        for batch in data:
+        for number, batch in enumerate(data):
             placed = {name: jax.device_put(x, batch_sharding(mesh, rules, x.ndim)) for name, x in batch.items()}
-            state, totals = step(state, totals, placed)
+            due = due_turns(task.turns, number)
+            if due not in steps:
+                step = make_train_step(task, optimizers, due=due, accumulation=accumulation, ema=ema, guard=guard)
+                steps[due] = jax.jit(step, donate_argnums=(0, 1))
+            state, totals = steps[due](state, totals, placed)
     return state, {name: float(a) / max(float(b), 1e-9) for name, (a, b) in totals.items() if name != "bad_step"}, totals
 
 
@@ -102,6 +108,24 @@ def test_two_players_take_their_turns_in_their_rhythm():
     # The penalty shares the critic's optimizer: five critic updates and those of steps 0 and 4.
     counts = [leaf for leaf in jax.tree.leaves(states[5].optimizers["critic_optimizer"]) if leaf.dtype == jnp.int32]
     assert {int(c) for c in counts} == {7}
+    made = [updates_before(task.turns, section, 5) for section in ("critic_optimizer", "generator_optimizer")]
+    assert made == [7, 3]
+
+
+def test_a_schedule_ends_with_the_last_update_of_its_section():
+    config = {
+        "task": {"name": "gan", "network": "points", "critic_steps": 5},
+        "data": {"name": "mixture", "batch_size": 8},
+        "generator_optimizer": {"schedule": "linear", "peak_lr": 1.0},
+        "discriminator_optimizer": {"schedule": "linear", "peak_lr": 1.0},
+        "train": {"steps": 20},
+    }
+    optimizers = make_plan(structure_run(config), with_data=False).optimizers
+    rates = {name: [float(schedule(count)) for count in (2, 4, 10, 20)] for name, (_, schedule) in optimizers.items()}
+    assert rates == {
+        "generator_optimizer": [0.5, 0.0, 0.0, 0.0],
+        "discriminator_optimizer": pytest.approx([0.9, 0.8, 0.5, 0.0]),
+    }
 
 
 def test_turn_metrics_are_averaged_over_the_steps_on_which_the_turn_came():

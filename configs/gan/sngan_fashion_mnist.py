@@ -1,0 +1,16 @@
+"""SNGAN on Fashion-MNIST: residual players, the critic's kernels of spectral norm 1, told the classes; the hinge objective.
+
+    python train.py --config=configs/gan/sngan_fashion_mnist.py --workdir=runs/sngan
+    python sample.py --workdir=runs/sngan --num_samples=100 --out=clothes.png
+    python sample.py --workdir=runs/sngan --num_samples=8 --label="Ankle boot" --out=boots.png
+
+Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Not yet measured.
+"""
+
+from clothes import recipe
+
+
+def get_config():
+    model = {"widths": (64, 64, 64, 64), "critic_widths": (32, 64, 64), "halvings": 3}
+    task = {"network": "sngan", "model": model, "conditional": True, "objective": "hinge", "critic_steps": 2}
+    return recipe(task, steps=6000, adam={"peak_lr": 2e-4, "b1": 0.0, "b2": 0.9})
