@@ -43,8 +43,7 @@ class DCGANConfig:
         class_features: of the vector of a class that is laid beside the latent.
         class_input: how the discriminator sees the class: "map", a picture of it as one channel more; "projection", the inner
             product of its vector with the sum over the last layer's places.
-        dtype: the computation's dtype; parameters, statistics, images and the discriminator's last layer are
-            float32.
+        dtype: the computation's dtype; parameters, statistics, images and the discriminator's last layer are float32.
     """
 
     image_size: int = 64
