@@ -6,6 +6,7 @@ number, and what has no parameters (activations, padding, dropout) takes one too
 the variables: they begin with the collection.
 """
 
+import re
 from collections.abc import Mapping
 
 from genjax.errors import CheckpointError
@@ -71,12 +72,17 @@ def _norm(kind: str, theirs: str, ours: str) -> list[Row]:
     return norm(theirs, f"params/{ours}") if kind == "layer" else []
 
 
-def _side(shapes: Shapes, pattern: str, step: int, first: int = 0) -> int:
+def _count(shapes: Shapes, pattern: str, step: int, first: int = 0) -> int:
     """How many tensors of four axes there are at the places `first`, `first` + `step`, ... of a Sequential."""
     count = 0
     while len(shapes.get(pattern.format(first + step * count), ())) == 4:
         count += 1
     return count
+
+
+def _places(shapes: Shapes, pattern: str) -> list[int]:
+    """The numbers that a pattern over whole keys finds, each once, in order."""
+    return sorted({int(match[1]) for key in shapes if (match := re.fullmatch(pattern, key))})
 
 
 def dcgan_generator(config: DCGANConfig) -> Table:
@@ -89,7 +95,7 @@ def dcgan_generator(config: DCGANConfig) -> Table:
 
 def dcgan_generator_config(shapes: Shapes) -> DCGANConfig:
     step = 3 if len(shapes.get("main.1.weight", ())) == 1 else 2
-    count = _side(shapes, "main.{}.weight", step)
+    count = _count(shapes, "main.{}.weight", step)
     first, last = shapes.axes("main.0.weight", 4), shapes.axes(f"main.{step * max(1, count - 1)}.weight", 4)
     return DCGANConfig(
         image_size=4 << (count - 1),
@@ -112,12 +118,11 @@ def dcgan_discriminator(config: DCGANConfig) -> Table:
 
 def dcgan_discriminator_config(shapes: Shapes) -> DCGANConfig:
     key = _kernel_key(shapes, "main.0")
-    bare = len(shapes.get(_kernel_key(shapes, "main.4"), ())) == 4
-    count = 1 + (_side(shapes, key.replace("main.0", "main.{}"), 2, 2) if bare else _side(shapes, "main.{}.weight", 3, 2))
-    first = shapes.axes(key, 4)
+    first, bare = shapes.axes(key, 4), "main.0.bias" in shapes
+    count = 1 + (_count(shapes, key.replace("main.0", "main.{}"), 2, 2) if bare else _count(shapes, "main.{}.weight", 3, 2))
     if bare:
         kind = "none" if key == "main.0.weight" else "spectral"
-    else:
+    else:  # of 8x8 pixels there is no norm that could tell
         kind = "batch" if "main.3.running_mean" in shapes or count < 3 else "layer"
     return DCGANConfig(
         image_size=4 << max(1, count - 1), channels=first[1], discriminator_width=first[0], discriminator_norm=kind
@@ -153,7 +158,7 @@ def patch_discriminator_config(shapes: Shapes) -> PatchGANConfig:
     else:
         kind = "batch" if len(shapes.get(f"{name}.3.weight", ())) == 1 else "instance"
     pattern = key.replace(f"{name}.0", f"{name}.{{}}")
-    count = 1 + _side(shapes, pattern, 2 if bare else 3, 2)
+    count = 1 + _count(shapes, pattern, 2 if bare else 3, 2)
     if name == "model" and count < 3:
         raise CheckpointError(f"{shapes.where} has {count} convolutions one after another; a {shapes.what} has 3 or more.")
     return PatchGANConfig(channels=first[1], width=first[0], layers=0 if name == "net" else count - 2, norm=kind)
@@ -213,9 +218,9 @@ def cyclegan(config: CycleGANConfig) -> Table:
 
 def cyclegan_config(shapes: Shapes) -> CycleGANConfig:
     first = shapes.axes("model.1.weight", 4)
-    inside = {key.split(".")[1] for key in shapes if ".conv_block." in key}
-    plain = sorted(int(key.split(".")[1]) for key, shape in shapes.items() if len(shape) == 4 and ".conv_block." not in key)
-    drops = bool(inside) and len(shapes.get(f"model.{min(inside, key=int)}.conv_block.6.weight", ())) == 4
+    inside = _places(shapes, r"model\.(\d+)\.conv_block\..*")
+    plain = [i for i in _places(shapes, r"model\.(\d+)\.weight") if len(shapes[f"model.{i}.weight"]) == 4]
+    drops = bool(inside) and len(shapes.get(f"model.{inside[0]}.conv_block.6.weight", ())) == 4
     return CycleGANConfig(
         in_channels=first[1],
         out_channels=shapes[f"model.{plain[-1]}.weight"][0],
@@ -264,13 +269,12 @@ def esrgan_config(shapes: Shapes) -> ESRGANConfig:
         raise CheckpointError(
             f"{shapes.where} reads {first[1]} channels and writes {last[0]}; a {shapes.what} reads 1, 4 or 16 times as many."
         )
-    blocks = {key.split(".")[1] for key in shapes if key.startswith("body.")}
     return ESRGANConfig(
         channels=last[0],
         scale=ratio[first[1] // last[0]],
         width=first[0],
         growth=shapes.axes("body.0.rdb1.conv1.weight", 4)[0],
-        blocks=len(blocks),
+        blocks=len(_places(shapes, r"body\.(\d+)\..*")),
     )
 
 
@@ -284,5 +288,5 @@ def vgg_features(config: VGGConfig) -> Table:
 
 def vgg_config(shapes: Shapes) -> VGGConfig:
     first = shapes.axes("features.0.weight", 4)
-    last = max(int(key.split(".")[1]) for key in shapes if key.startswith("features."))
+    last = _places(shapes, r"features\.(\d+)\..*")[-1]
     return VGGConfig(depth=19 if last > vgg.every_layer(16)[-1].index else 16, width=first[0])

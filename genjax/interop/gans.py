@@ -5,6 +5,7 @@ the shapes of its tensors tell is inferred, the rest has the published value unl
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -137,7 +138,8 @@ def save(layout: str, config: Any, variables: Mapping[str, Any], folder: Path | 
     safetensors_io.write(folder, {kind.written_as(key): value for key, value in tensors.items()}, overwrite=overwrite)
 
 
-def shapes_of(layout: str, config: Any) -> dict[str, tuple[int, ...]]:
+@functools.cache
+def shapes_of(layout: str, config: Any) -> Mapping[str, tuple[int, ...]]:
     """Path -> shape of every variable of a network; nothing is computed."""
     kind = choose("layout", layout, LAYOUTS)
     return variable_shapes(kind.network(config), jax.ShapeDtypeStruct(kind.inputs(config), "float32"))

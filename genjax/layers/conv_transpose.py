@@ -1,5 +1,8 @@
 """Transposed convolutions, as torch counts their padding."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
@@ -48,13 +51,36 @@ class ConvTranspose(nn.Module):
             # Of one place, where a convolution would multiply its padding for the most part: one product.
             y = contract(x.reshape(len(x), -1), jnp.moveaxis(kernel, -2, 0))
         else:
-            before = self.size - 1 - self.padding
-            y = lax.conv_general_dilated(
-                x,
-                lax.rev(kernel, range(axes)),
-                [1] * axes,
-                [(before, before + self.output_padding)] * axes,
-                lhs_dilation=[self.stride] * axes,
-                dimension_numbers=layout(axes),
-            )
+            y = _transposed(x, kernel, self.stride, self.padding, self.output_padding)
         return held_to_batch(add_bias(self, y))
+
+
+# Autodiff would take the kernel's gradient from a convolution of x, zeros laid between its places, by a kernel as large as the
+# result: 14 times slower on CPU, all told. Here the three computations are those of the convolution that this one transposes.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _transposed(x, kernel, stride, padding, output_padding):
+    places = [(n - 1) * stride - 2 * padding + kernel.shape[0] + output_padding for n in x.shape[1:-1]]
+    target = jax.ShapeDtypeStruct((len(x), *places, kernel.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda y: _convolved(y, kernel, stride, padding), target)(x)[0]
+
+
+def _transposed_forward(x, kernel, stride, padding, output_padding):
+    return _transposed(x, kernel, stride, padding, output_padding), (x, kernel)
+
+
+def _transposed_backward(stride, padding, output_padding, residuals, gradient):
+    x, kernel = residuals
+    (kernel_gradient,) = jax.linear_transpose(lambda kernel: _convolved(gradient, kernel, stride, padding), kernel)(x)
+    return _convolved(gradient, kernel, stride, padding), kernel_gradient
+
+
+_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+
+def _convolved(
+    y: Float[Array, "batch *new_places features"], kernel: Float[Array, "*size channels features"], stride: int, padding: int
+) -> Float[Array, "batch *places channels"]:
+    axes = y.ndim - 2
+    last, size, _ = layout(axes)
+    numbers = (last, size.replace("IO", "OI"), last)
+    return lax.conv_general_dilated(y, kernel, [stride] * axes, [(padding, padding)] * axes, dimension_numbers=numbers)

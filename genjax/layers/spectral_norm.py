@@ -4,6 +4,7 @@ The layers here are Conv, Projection and Embedding with one argument more, `trai
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +39,8 @@ class SpectralNorm(nn.Module):
         fixed = lax.stop_gradient(matrix)
         first: tuple = (None, None)
         if not self.has_variable(SPECTRAL, "u"):
-            first = self._iterate(
-                fixed, self._unit(jax.random.normal(self.make_rng("params"), matrix.shape[1:])), FIRST_ITERATIONS
-            )
+            v = self._unit(jax.random.normal(self.make_rng("params"), matrix.shape[1:]))
+            first = self._iterate(fixed, v, FIRST_ITERATIONS)
         stored_u, stored_v = (
             self.variable(SPECTRAL, name, lambda value=value: value) for name, value in zip("uv", first, strict=True)
         )
@@ -49,16 +49,20 @@ class SpectralNorm(nn.Module):
             u, v = self._iterate(fixed, v, self.iterations)
             if self.is_mutable_collection(SPECTRAL):
                 stored_u.value, stored_v.value = u, v
-        return u @ (matrix @ v)
+        return _product(u, _product(matrix, v))
 
     def _iterate(self, matrix: Array, v: Array, times: int) -> tuple[Array, Array]:
         for _ in range(times):
-            u = self._unit(matrix @ v)
-            v = self._unit(u @ matrix)
+            u = self._unit(_product(matrix, v))
+            v = self._unit(_product(u, matrix))
         return u, v
 
     def _unit(self, x: Array) -> Array:
         return x / jnp.maximum(jnp.linalg.norm(x), self.epsilon)
+
+
+# Not in TF32 or bfloat16 passes: the whole kernel is divided by what comes out.
+_product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
 class SpectralConv(Conv):

@@ -20,7 +20,6 @@ from genjax.models.gan_layers import (
     check_classes,
     check_images,
     judging_conv,
-    judging_projection,
     judging_rows,
     leaky,
     normalize,
@@ -44,7 +43,7 @@ class DCGANConfig:
         class_features: of the vector of a class that is laid beside the latent.
         class_input: how the discriminator sees the class: "map", a picture of it as one channel more; "projection", the inner
             product of its vector with the sum over the last layer's places.
-        dtype: the computation's dtype; parameters, statistics and images are float32.
+        dtype: the computation's dtype; parameters, statistics, images and the discriminator's last layer are float32.
     """
 
     image_size: int = 64
@@ -147,8 +146,8 @@ class DCGANDiscriminator(nn.Module):
             options = {"size": 4, "stride": 2, "padding": (1, 1), "dtype": c.dtype, "name": f"conv_{i}"} | bias
             x = judging_conv(norm, x, features, train, **options)
             x = leaky(normalize(norm if i else "none", x, train, c.dtype, f"norm_{i}"))
-        options = {"features": (1,), "dtype": jnp.dtype(c.dtype), "name": f"conv_{c.doublings}"} | bias
-        logits = judging_projection(norm, x, (None, None, "embed", None), train, **options)[:, 0]
+        options = {"size": 4, "padding": (0, 0), "dtype": "float32", "name": f"conv_{c.doublings}"} | bias
+        logits = judging_conv(norm, x, 1, train, **options)[:, 0, 0, 0]
         if classes is not None and c.class_input == "projection":
             rows = judging_rows(norm, classes, c.num_classes, x.shape[-1], train, "classes")
             logits = logits + (rows * x.astype(jnp.float32).sum((1, 2))).sum(-1)

@@ -9,9 +9,8 @@ from genjax.errors import ConfigError
 from genjax.layers.batch_norm import BatchNorm
 from genjax.layers.conv import Conv
 from genjax.layers.embedding import Embedding
-from genjax.layers.linear import Projection
 from genjax.layers.norm import GroupNorm, InstanceNorm
-from genjax.layers.spectral_norm import SpectralConv, SpectralEmbedding, SpectralProjection
+from genjax.layers.spectral_norm import SpectralConv, SpectralEmbedding
 
 # Radford et al., 2016, section 4; pix2pix and CycleGAN begin alike. The scales of batch norms are drawn around 1.
 NORMAL_INIT = nn.initializers.normal(0.02)
@@ -49,20 +48,10 @@ def judging_conv(
     return Conv(features, **options)(x)
 
 
-def judging_projection(
-    norm: str, x: Float[Array, "..."], axes: tuple[str | None, ...], train: bool, **options
-) -> Float[Array, "batch features"]:
-    """The same of a product with all of `x` but its examples, in float32."""
-    options = {"kernel_init": NORMAL_INIT, "out_dtype": jnp.float32, "input_axes": x.ndim - 1} | options
-    if norm == "spectral":
-        return SpectralProjection(kernel_axes=axes, **options)(x, train)
-    return Projection(kernel_axes=axes, **options)(x)
-
-
 def judging_rows(
     norm: str, classes: Int[Array, "batch"], count: int, features: int, train: bool, name: str
 ) -> Float[Array, "batch features"]:
-    """The same of the vectors of classes, `count` of them."""
+    """A discriminator's vectors of classes, `count` of them, whose table is divided by its spectral norm where `norm` says so."""
     if norm == "spectral":
         return SpectralEmbedding(count, features, None, NORMAL_INIT, name=name)(classes, train)
     return Embedding(count, features, None, NORMAL_INIT, name=name)(classes)

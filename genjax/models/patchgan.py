@@ -6,7 +6,6 @@ A condition comes as more channels of the image: the caller lays them side by si
 from dataclasses import dataclass
 from typing import Literal
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -24,7 +23,7 @@ class PatchGANConfig:
         width: channels behind the first layer; doubled by each further one, up to 8 times.
         layers: convolutions of stride 2: patches of 16, 34, 70, 142 pixels for 1 to 4; 0 for pixels, judged one by one.
         norm: behind all convolutions but the first and the last; "spectral": of all kernels.
-        dtype: the computation's dtype; parameters and logits are float32.
+        dtype: the computation's dtype; parameters and the last convolution are float32.
     """
 
     channels: int = 3
@@ -89,12 +88,13 @@ class PatchGAN(nn.Module):
             )
         x, layers = images, convolutions(c)
         for i, (features, size, stride) in enumerate(layers):
-            padding = (1, 1) if size > 1 else (0, 0)
-            options = {"size": size, "stride": stride, "padding": padding, "use_bias": has_bias(c, i), "dtype": c.dtype}
+            padding, last = (1, 1) if size > 1 else (0, 0), i == len(layers) - 1
+            options = {"size": size, "stride": stride, "padding": padding, "use_bias": has_bias(c, i)}
+            options["dtype"] = "float32" if last else c.dtype
             x = judging_conv(c.norm, x, features, train, **options, name=f"conv_{i}")
-            if i < len(layers) - 1:
+            if not last:
                 x = leaky(normalize(c.norm if i else "none", x, train, c.dtype, f"norm_{i}"))
-        return x[..., 0].astype(jnp.float32)
+        return x[..., 0]
 
 
 def forward_flops(config: PatchGANConfig, image_size: int) -> float:

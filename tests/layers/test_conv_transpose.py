@@ -39,6 +39,25 @@ def test_numbers_and_gradients(case):
         np.testing.assert_allclose(one, two, atol=1e-5 * np.abs(two).max())
 
 
+def test_gradients_of_gradients():
+    """As a penalty on the length of a gradient asks for them."""
+    torch.manual_seed(0)
+    theirs = torch.nn.ConvTranspose2d(3, 2, 4, 2, 1)
+    x = torch.randn(2, 3, 4, 3, requires_grad=True)
+    (slope,) = torch.autograd.grad(theirs(x).tanh().sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    params = {"kernel": theirs.weight.detach().numpy().transpose(2, 3, 0, 1), "bias": theirs.bias.detach().numpy()}
+    moved = x.detach().numpy().transpose(0, 2, 3, 1)
+
+    def penalty(params):
+        slope = jax.grad(lambda x: jnp.tanh(ConvTranspose(2).apply({"params": params}, x)).sum())(moved)
+        return jnp.square(slope).sum()
+
+    found = jax.jit(jax.grad(penalty))(params)
+    np.testing.assert_allclose(found["kernel"], theirs.weight.grad.numpy().transpose(2, 3, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(found["bias"], theirs.bias.grad, atol=1e-5)
+
+
 def test_the_first_values_spread_as_torchs():
     """Uniform within 1 / sqrt(features * places of the kernel)."""
     theirs = torch.nn.ConvTranspose2d(64, 32, 4).weight.detach().numpy()
