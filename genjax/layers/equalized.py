@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from genjax.errors import ConfigError
 from genjax.layers.linear import contract
 from genjax.layers.resample import Taps, conv_resample, setup_filter
+from genjax.parallel.rules import constrain
 
 
 class EqualizedConv(nn.Module):
@@ -74,17 +75,20 @@ class EqualizedProjection(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*lead"]) -> Float[Array, "*outer features"]:
+    def __call__(self, x: Float[Array, "batch *inner"]) -> Float[Array, "batch *outer features"]:
         inner = x.shape[x.ndim - self.input_axes :]
         names = (*[None] * (self.input_axes - 1), "embed", "mlp")
         kernel = self.param("kernel", normal_kernel(names, self.lr_multiplier), (*inner, self.features), jnp.float32)
         kernel = kernel * (self.gain * self.lr_multiplier / math.sqrt(math.prod(inner)))
-        y = contract(x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes)
+        # Held to the batch on both sides: behind a convolution, a product over three axes whose shardings XLA chose itself had
+        # wrong gradients (jaxlib 0.10.2; a mesh divided three ways), as layers/conv.py says of convolutions in a row.
+        hold = lambda value: constrain(value, "activation_batch", *[None] * (value.ndim - 1))  # noqa: E731
+        y = contract(hold(x.astype(self.dtype)), kernel.astype(self.dtype), self.input_axes)
         if self.use_bias:
             init = nn.with_logical_partitioning(nn.initializers.constant(self.bias_init), ("mlp",))
             bias = self.param("bias", init, (self.features,), jnp.float32)
             y = y + (bias * self.lr_multiplier).astype(y.dtype)
-        return y
+        return hold(y)
 
 
 def normal_kernel(names: tuple[str | None, ...], lr_multiplier: float = 1.0):
