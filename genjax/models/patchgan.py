@@ -81,7 +81,7 @@ class PatchGAN(nn.Module):
         c = self.config
         check_images(images, c.channels)
         check_classes(classes, 0)
-        if _last_side(c, min(images.shape[1:3])) < 1:
+        if not sides(c, min(images.shape[1:3]))[-1]:
             raise ConfigError(
                 f"images of {images.shape[1]}x{images.shape[2]} pixels are too small for {c.layers} layers; use larger ones, or "
                 "fewer model.layers."
@@ -97,17 +97,19 @@ class PatchGAN(nn.Module):
         return x[..., 0]
 
 
+def sides(config: PatchGANConfig, image_size: int) -> tuple[int, ...]:
+    """Places along one side behind every convolution; 0 from where the image is too small."""
+    found, side = [], image_size
+    for _, size, stride in convolutions(config):
+        side = max(0, side + 2 * (size > 1) - size + stride) // stride
+        found.append(side)
+    return tuple(found)
+
+
 def forward_flops(config: PatchGANConfig, image_size: int) -> float:
     """Floating-point operations of judging one square image: two for every multiplication of a convolution."""
-    total, before, side = 0, config.channels, image_size
-    for features, size, stride in convolutions(config):
-        side = (side + 2 * (size > 1) - size) // stride + 1
+    total, before = 0, config.channels
+    for (features, size, _), side in zip(convolutions(config), sides(config, image_size), strict=True):
         total += side**2 * size**2 * before * features
         before = features
     return 2.0 * total
-
-
-def _last_side(config: PatchGANConfig, side: int) -> int:
-    for _, size, stride in convolutions(config):
-        side = max(0, side + 2 * (size > 1) - size + stride) // stride
-    return side

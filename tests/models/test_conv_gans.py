@@ -62,7 +62,7 @@ def test_what_a_logit_sees(layers, patch):
     assert config.patch == patch
     x = drawn(1, 2 * patch + 16, 2 * patch + 16, 1)
     variables = variables_of(PatchGAN(config), x)
-    middle = patchgan._last_side(config, x.shape[1]) // 2
+    middle = patchgan.sides(config, x.shape[1])[-1] // 2
     gradient = jax.jit(jax.grad(lambda x: PatchGAN(config).apply(variables, x)[0, middle, middle]))(x)[0, ..., 0]
     rows, columns = np.nonzero(gradient)
     assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == patch
