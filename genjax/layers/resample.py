@@ -86,8 +86,7 @@ def upsample2d(
     x: Float[Array, "batch height width channels"], taps: Float[np.ndarray, "*taps"], factor: int = 2
 ) -> Float[Array, "batch new_height new_width channels"]:
     """`factor` times as many places along each axis, a constant image keeping its value."""
-    pads = _resample_pads(taps, up=factor)
-    return upfirdn2d(x, taps, up=factor, padding=pads, gain=factor**2)
+    return upfirdn2d(x, taps, up=factor, padding=_resample_pads(taps, up=factor), gain=factor**2)
 
 
 def downsample2d(
@@ -120,20 +119,21 @@ def conv_resample(
     x = constrain(x, "activation_batch", None, None, None)
     size = kernel.shape[0]
     half = size // 2
-    rows, columns = _resample_pads(taps, up, down)[:2], _resample_pads(taps, up, down)[2:]
-    if up > 1 and size == 1:
-        y = upfirdn2d(_conv(x, kernel), taps, up=up, padding=(*rows, *columns), gain=up**2)
-    elif up > 1:
-        # The transposed convolution has `size - 1` places before the first and `size - up` behind the last of the enlarged image.
-        pads = [(before + half - size + 1, after + half - size + up) for before, after in (rows, columns)]
-        y = upfirdn2d(_transposed_conv(x, kernel, up), taps, padding=(*pads[0], *pads[1]), gain=up**2)
-    elif down > 1 and size == 1:
-        y = _conv(upfirdn2d(x, taps, down=down, padding=(*rows, *columns)), kernel)
-    elif down > 1:
-        padding = tuple(pad + half for pad in (*rows, *columns))
-        y = _conv(upfirdn2d(x, taps, padding=padding), kernel, stride=down)
-    else:
+    if up == down == 1:
         y = _conv(x, kernel, padding=half)
+    elif up > 1 and size == 1:
+        y = upsample2d(_conv(x, kernel), taps, up)
+    elif up > 1:
+        top, bottom, left, right = _resample_pads(taps, up=up)
+        # The transposed convolution has `size - 1` places before the first and `size - up` behind the last of the enlarged image.
+        before, after = half - size + 1, half - size + up
+        pads = (top + before, bottom + after, left + before, right + after)
+        y = upfirdn2d(_transposed_conv(x, kernel, up), taps, padding=pads, gain=up**2)
+    elif size == 1:
+        y = _conv(downsample2d(x, taps, down), kernel)
+    else:
+        pads = tuple(pad + half for pad in _resample_pads(taps, down=down))
+        y = _conv(upfirdn2d(x, taps, padding=pads), kernel, stride=down)
     return constrain(y, "activation_batch", None, None, None)
 
 
@@ -240,10 +240,5 @@ def _resample_pads(taps, up=1, down=1) -> tuple[int, int, int, int]:
     shape = np.shape(taps)
     pads = []
     for size in shape if len(shape) == 2 else shape * 2:
-        if up > 1:
-            pads += [(size + up - 1) // 2, (size - up) // 2]
-        elif down > 1:
-            pads += [(size - down + 1) // 2, (size - down) // 2]
-        else:
-            pads += [size // 2, (size - 1) // 2]
+        pads += [(size + up - 1) // 2, (size - up) // 2] if up > 1 else [(size - down + 1) // 2, (size - down) // 2]
     return tuple(pads)

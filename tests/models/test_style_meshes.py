@@ -1,6 +1,7 @@
 """StyleGAN2 and progressive growing: the same numbers on eight devices, divided in every way, as on one."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.core import meta
@@ -22,9 +23,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name, platform", [("style", "cpu"), ("style", "gpu"), ("progressive", "cpu")])
+@pytest.mark.parametrize("name, platform", [("style", "gpu"), ("progressive", "cpu")])
 def test_scores_and_gradients_equal_one_device(monkeypatch, cpu_devices, name, platform):
-    """Also through the convolutions of accelerators; groups of the batch's deviation span devices, and noise is drawn alike."""
+    """Through the convolutions of accelerators, and through the matrix products of a CPU. Groups of the batch's deviation span
+    devices, and noise is drawn alike."""
     monkeypatch.setattr(resample, "current_platform", lambda: platform)
     *kinds, config = CASES[name]
     generator, discriminator = (kind(config) for kind in kinds)
@@ -34,8 +36,11 @@ def test_scores_and_gradients_equal_one_device(monkeypatch, cpu_devices, name, p
 
     def loss(variables, batch):
         fakes = generator.apply(variables[0], batch["z"], rngs={"noise": jax.random.key(3)})
-        scores = discriminator.apply(variables[1], fakes + batch["images"])
-        return (scores * np.arange(8)).mean(), scores
+        scores, back = jax.vjp(lambda images: discriminator.apply(variables[1], images), fakes + batch["images"])
+        total = (scores * np.arange(8)).mean()
+        if name == "progressive":  # R1 differentiates twice; the smaller network, as this compiles much
+            total += jnp.square(back(jnp.ones_like(scores))[0]).sum() / 1000
+        return total, scores
 
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     batch = {"z": z, "images": images}
