@@ -16,12 +16,12 @@ from genjax.layers.batch_norm import BatchNorm, ConditionalBatchNorm
 from genjax.layers.conv import Conv, average_pool, enlarge
 from genjax.layers.conv_transpose import ConvTranspose
 from genjax.layers.linear import Projection
+from genjax.layers.spectral_norm import SpectralProjection
 from genjax.models.checks import check_sizes
 from genjax.models.gan_layers import (
     check_classes,
     check_images,
     judging_conv,
-    judging_projection,
     judging_rows,
     normalize,
 )
@@ -131,9 +131,9 @@ class SNGANCritic(nn.Module):
         check_classes(classes, c.num_classes)
         x = images.astype(jnp.dtype(c.dtype))
         features = (self._residual if c.network == "resnet" else self._plain)(x, train).astype(jnp.float32)
-        logits = judging_projection(
-            c.critic_norm, features, ("embed", None), train, features=(1,), kernel_init=_INIT, name="out"
-        )[:, 0]
+        last = {"features": (1,), "kernel_axes": ("embed", None), "kernel_init": _INIT, "name": "out"}
+        spectral = c.critic_norm == "spectral"
+        logits = (SpectralProjection(**last)(features, train) if spectral else Projection(**last)(features))[:, 0]
         if not c.num_classes:
             return logits
         # Miyato and Koyama, 2018, equation 4: how well the features go with the class.

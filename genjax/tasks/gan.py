@@ -23,7 +23,7 @@ from genjax.diffusion.predictions import over
 from genjax.errors import ConfigError
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
-from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, KINDS, Players, make_players
+from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, KINDS, Players, StylePlayers, make_players
 from genjax.tasks.gan_requests import GANRequest, prepare, present
 from genjax.tasks.labels import Labels
 from genjax.tasks.media import Images, medium_of
@@ -32,6 +32,7 @@ from genjax.tasks.sample_rows import row_keys
 
 AUGMENTATION = "augmentation"  # the component whose collection "ada" is the state of adaptive augmentation
 ADA = "ada"
+PATH_LENGTH = "path_length"  # the component whose collection "moving" is the mean length of paths
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,19 @@ class GANConfig:
     drift: float = 0.0  # weight of the squared logits of real examples (progressive growing: 0.001)
     r1: float = 0.0  # gamma of the penalty on slopes at real examples; 0: none
     r1_every: int = 1  # 1: a part of the discriminator's loss; more: a turn of its own on every so manieth step
+    style_mixing: float = 0.0  # stylegan2: how often a generated batch has the styles of two latents (published: 0.9)
+    path_length: float = 0.0  # stylegan2: weight of the penalty on lengths of paths (published: 2); 0: none
+    path_length_every: int = 4  # steps between its turns
+    path_length_shrink: int = 2  # how many times fewer examples its turn generates
     ada: AdaConfig = field(default_factory=AdaConfig)
     # Requests of `train.sample_every`, as objects with fields of GANRequest; (): a grid of what the labels have.
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
-        for name in ("critic_steps", "r1_every"):
+        for name in ("critic_steps", "r1_every", "path_length_every", "path_length_shrink"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("gradient_penalty", "drift", "r1", "slope"):
+        for name in ("gradient_penalty", "drift", "r1", "slope", "style_mixing", "path_length"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
         for name, known in (("network", KINDS), ("objective", OBJECTIVES)):
@@ -104,12 +109,16 @@ class GAN(BaseTask):
         ]
         if c.r1 and c.r1_every > 1:
             turns.append(Turn("r1", loss=self.r1_loss, every=c.r1_every, **judge))
+        if c.path_length:
+            turns.append(Turn("path_length", loss=self.path_length_loss, every=c.path_length_every, **make))
         return tuple(turns)
 
     def init(self, key):
         variables = self.players.init(key)
         if self.config.ada.pipeline:
             variables[AUGMENTATION] = {ADA: ada.start(self.config.ada).as_collection()}
+        if self.config.path_length:
+            variables[PATH_LENGTH] = {"moving": {"mean": jnp.zeros((), jnp.float32)}}
         return variables
 
     # Training. Rows of training batches are all examples.
@@ -156,6 +165,21 @@ class GAN(BaseTask):
         penalty = self._r1(variables, real, classes, key)
         return self.config.r1 * self.config.r1_every * penalty, Aux(len(real), {"penalty": _mean_of(penalty, len(real))})
 
+    def path_length_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
+        """The penalty on lengths of paths, of a turn that comes every `path_length_every` steps, as many times as strong."""
+        c = self.config
+        latent_key, styles_key, noise_key, direction_key = jax.random.split(key, 4)
+        classes = self._real(batch)[1]
+        count = max(1, len(batch["mask"]) // c.path_length_shrink)
+        z = jax.random.normal(latent_key, (count, self.players.latent))
+        classes = None if classes is None else classes[:count]
+        styles, _ = self.players.styles(variables, z, classes, train=True, key=styles_key)
+        lengths = penalties.path_lengths(lambda w: self.players.synthesize(variables, w, noise_key), styles, direction_key)
+        penalty, mean = penalties.path_length_penalty(lengths, variables[PATH_LENGTH]["moving"]["mean"])
+        metrics = {"penalty": _mean_of(penalty.mean(), count), "length": _mean_of(lengths.mean(), count)}
+        moved = {PATH_LENGTH: {"moving": {"mean": mean}}}
+        return c.path_length * c.path_length_every * penalty.mean(), Aux(count, metrics, moved)
+
     def _r1(self, variables, real, classes, key) -> Float[Array, ""]:
         return penalties.r1(lambda x: self._judge(variables, x, classes, key)[0], real).mean()
 
@@ -163,7 +187,9 @@ class GAN(BaseTask):
         return self.medium.to_model(batch[self.medium.column]), batch["label"] if self.labels else None
 
     def _fake(self, variables, key, count: int, classes):
-        return self.players.generate(variables, jax.random.normal(key, (count, self.players.latent)), classes, train=True)
+        latent_key, rest = jax.random.split(key)
+        z = jax.random.normal(latent_key, (count, self.players.latent))
+        return self.players.generate(variables, z, classes, train=True, key=rest)
 
     def _judge(self, variables, x, classes, key):
         """Logits as in training: augmented where the config says so, and a key is given."""
@@ -205,10 +231,21 @@ class GAN(BaseTask):
 
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
         draw = lambda rows: jax.vmap(lambda own: jax.random.normal(own, (self.players.latent,)))(row_keys(key, rows))  # noqa: E731
-        z = draw(batch["row"])
-        if "ends" in batch:
-            z = editing.spherical(draw(batch["ends"][:, 0]), draw(batch["ends"][:, 1]), over(batch["share"], z))
-        x, _ = self.players.generate(variables, z, batch.get("classes"), train=False)
+        z, other, classes = draw(batch["latent"]), draw(batch["other"]) if "other" in batch else None, batch.get("classes")
+        if not isinstance(self.players, StylePlayers):
+            if "share" in batch:
+                z = editing.spherical(z, other, over(batch["share"], z))
+            x, _ = self.players.generate(variables, z, classes, train=False)
+            return {"row": batch["row"], "value": self.medium.from_model(x)}
+        told = {"truncation": batch["truncation"], "cutoff": batch["cutoff"]}
+        styles, *others = (
+            self.players.styles(variables, v, classes, train=False, **told)[0] for v in (z, other) if v is not None
+        )
+        if "share" in batch:
+            styles = styles + over(batch["share"], styles) * (others[0] - styles)
+        elif "mixed" in batch:
+            styles = jnp.where(batch["mixed"][..., None], others[0], styles)
+        x = self.players.synthesize(variables, styles, key=None)
         return {"row": batch["row"], "value": self.medium.from_model(x)}
 
     def present(self, requests: Sequence[GANRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
@@ -226,7 +263,10 @@ class GAN(BaseTask):
     def flops_per_step(self) -> float:
         c, (make, judge) = self.config, self.players.flops
         discriminator = make + 2 * 3 * judge + 6 * judge * (bool(c.gradient_penalty) + bool(c.r1) / c.r1_every)
-        return self.info.batch_size * (discriminator + 3 * (make + judge) / c.critic_steps)
+        generator = 3 * (make + judge) / c.critic_steps
+        if c.path_length:
+            generator += 6 * make / c.path_length_shrink / c.path_length_every
+        return self.info.batch_size * (discriminator + generator)
 
     @property
     def units_per_step(self) -> tuple[str, int]:
@@ -236,7 +276,8 @@ class GAN(BaseTask):
     def notes(self) -> tuple[str, ...]:
         c = self.config
         told = f"told {self.labels.attributes[0][0]}" if self.labels else "unconditional"
-        rules = [f"{name} {value:g}" for name in ("gradient_penalty", "r1", "drift") if (value := getattr(c, name))]
+        weights = {name: getattr(c, name) for name in ("gradient_penalty", "r1", "drift", "path_length")}
+        rules = [f"{name} {value:g}" for name, value in weights.items() if value]
         if c.ada.pipeline:
             rules.append(f"augmented by {c.ada.pipeline}")
         return (f"data: {self.info}", f"players: {c.network}, {told}; {', '.join([c.objective, *rules])}")
@@ -271,5 +312,7 @@ def build(section: Mapping[str, Any], info: Any) -> GAN:
     if config.ada.pipeline and not isinstance(medium, Images):
         raise ConfigError("config.task.ada is for images; leave it out for points.")
     labels = Labels(attributes)
-    players = make_players(config.network, config.model, medium.shape, labels.count)
+    players = make_players(config.network, config.model, medium.shape, labels.count, config.style_mixing)
+    if config.path_length and not isinstance(players, StylePlayers):
+        raise ConfigError(f"config.task.path_length is for network 'stylegan2'; '{config.network}' has no styles: leave it out.")
     return GAN(players, medium, labels, config, info)

@@ -1,5 +1,6 @@
 """The players that a GAN may have: what they are made of, and how each is called."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -7,18 +8,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from genjax.config import choose, plain, structure
 from genjax.errors import ConfigError
-from genjax.models import dcgan, point_networks, sngan
+from genjax.models import dcgan, point_networks, sngan, style_config
 from genjax.models.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from genjax.models.point_networks import PointCritic, PointGANConfig, PointGenerator
 from genjax.models.sngan import SNGANConfig, SNGANCritic, SNGANGenerator
 from genjax.models.sngan_sizes import SNGAN_SIZES
+from genjax.models.style_config import StyleGAN2Config
+from genjax.models.style_discriminator import StyleDiscriminator
+from genjax.models.style_generator import AVERAGE, StyleGenerator, draw_crossover, mix_styles
+from genjax.models.style_sizes import STYLE_SIZES
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
-MOVING = ["batch_stats", "spectral"]  # collections that a pass may change while training
+MOVING = ["batch_stats", "spectral", AVERAGE]  # collections that a pass may change while training
 
 Collections = Mapping[str, Any]
 
@@ -70,6 +75,15 @@ KINDS: Mapping[str, Kind] = {
         lambda shape: {"channels": shape[-1]},
         SNGAN_SIZES,
     ),
+    "stylegan2": Kind(
+        StyleGAN2Config,
+        StyleGenerator,
+        StyleDiscriminator,
+        lambda c: (style_config.generator_flops(c), style_config.discriminator_flops(c)),
+        lambda c: (c.image_size, c.image_size, c.channels),
+        lambda shape: {"image_size": shape[0], "channels": shape[-1]},
+        STYLE_SIZES,
+    ),
 }
 
 
@@ -95,9 +109,18 @@ class Players:
         }
 
     def generate(
-        self, variables: Mapping[str, Any], z: Float[Array, "batch latent"], classes: Int[Array, "batch"] | None, train: bool
+        self,
+        variables: Mapping[str, Any],
+        z: Float[Array, "batch latent"],
+        classes: Int[Array, "batch"] | None,
+        train: bool,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch *shape"], Collections]:
-        """Examples, and the generator's moving statistics after them (none unless `train`)."""
+        """Examples, and the generator's moving statistics after them (none unless `train`).
+
+        Args:
+            key: of what is random beside the latents, for a generator that has such.
+        """
         return _apply(self.kind.generator(self.config), variables[GENERATOR], z, classes, train)
 
     def judge(
@@ -112,19 +135,65 @@ class Players:
         return self.kind.flops(self.config)
 
 
+@dataclass(frozen=True)
+class StylePlayers(Players):
+    """Players whose generator reads styles, one for each of its layers.
+
+    Attributes:
+        mixing: how often a batch that is generated while training has the styles of two latents.
+    """
+
+    mixing: float = 0.0
+
+    def generate(self, variables, z, classes, train, key=None):
+        """See `Players`. Without a key, noise is the same in every image."""
+        styles_key, noise_key = (None, None) if key is None else jax.random.split(key)
+        styles, moved = self.styles(variables, z, classes, train, styles_key)
+        return self.synthesize(variables, styles, noise_key), moved
+
+    def styles(
+        self,
+        variables: Mapping[str, Any],
+        z: Float[Array, "batch latent"],
+        classes: Int[Array, "batch"] | None,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+        **truncation: Array,
+    ) -> tuple[Float[Array, "batch layers width"], Collections]:
+        """The styles of latents, mixed where `train` and the config say so, and the mean of styles after them."""
+        module, c = self.kind.generator(self.config), self.config
+        map_styles = functools.partial(module.apply, variables[GENERATOR], method="styles")
+        if not train:
+            return map_styles(z, classes, **truncation), {}
+        styles, moved = map_styles(z, classes, train=True, mutable=[AVERAGE])
+        if self.mixing:
+            latent_key, place_key = jax.random.split(key)
+            other = map_styles(jax.random.normal(latent_key, z.shape), classes)
+            styles = mix_styles(styles, other, draw_crossover(place_key, c.num_styles, self.mixing))
+        return styles, moved
+
+    def synthesize(
+        self, variables: Mapping[str, Any], styles: Float[Array, "batch layers width"], key: Key[Array, ""] | None
+    ) -> Float[Array, "batch height width channels"]:
+        """Images of styles. Without a key, noise is the same in every image."""
+        noise = {"noise": "const"} if key is None else {"noise": "random", "rngs": {"noise": key}}
+        return self.kind.generator(self.config).apply(variables[GENERATOR], styles, method="synthesize", **noise)
+
+
 def _apply(module: nn.Module, variables: Mapping[str, Any], x: Array, classes: Array | None, train: bool):
     if not train:
         return module.apply(variables, x, classes, train=False), {}
     return module.apply(variables, x, classes, train=True, mutable=MOVING)
 
 
-def make_players(name: str, section: Mapping[str, Any], shape: tuple[int, ...], num_classes: int) -> Players:
+def make_players(name: str, section: Mapping[str, Any], shape: tuple[int, ...], num_classes: int, mixing: float = 0.0) -> Players:
     """The players that `config.task.model` describes.
 
     Args:
         section: fields of the kind's config; `size` takes the rest from a row of its sizes.
         shape: of the data's examples.
         num_classes: that both are told; 0: none.
+        mixing: of styles; see `StylePlayers`.
 
     Raises:
         ConfigError: unknown names and fields, fields that follow from the data, or players for examples of another shape.
@@ -150,4 +219,8 @@ def make_players(name: str, section: Mapping[str, Any], shape: tuple[int, ...], 
         raise ConfigError(
             f"config.task.model makes images of {made} pixels, but the data has {has}: change its widths, or data.image_size."
         )
+    if name == "stylegan2":
+        return StylePlayers(kind, config, mixing)
+    if mixing:
+        raise ConfigError(f"config.task.style_mixing is for network 'stylegan2'; '{name}' has no styles: leave it out.")
     return Players(kind, config)

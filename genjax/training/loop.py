@@ -1,7 +1,6 @@
 """The train loop: one loop for every family. It knows the Task contract and nothing of any network, loss or batch."""
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from genjax.training.run_directory import RunDirectory
 from genjax.training.setup import Plan, make_plan
 from genjax.training.signals import StopSignal
 from genjax.training.state import TrainState, merge
-from genjax.training.step import due_turns
+from genjax.training.step import parts_of
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class _Loop(contextlib.AbstractContextManager):
             return Result(step, True, {})
         if processes.is_main():
             remove_later(self.path / SNAPSHOTS, step)
-        train_steps, compile_seconds = self.compile_steps(step)
+        parts, compile_seconds = self.compile_step()
         writer = self.stack.enter_context(
             MetricsWriter(self.path, resumed_from=step if next_batch else None, enabled=processes.is_main())
         )
@@ -162,8 +161,10 @@ class _Loop(contextlib.AbstractContextManager):
         with plan.context():
             while step < settings.steps and not stopped:
                 self._profile(step)
-                train_step = train_steps[due_turns(plan.task.turns, step)]
-                state, totals = train_step(state, totals, next(batches))
+                batch = next(batches)
+                for every, compiled in parts:
+                    if step % every == 0:
+                        state, totals = compiled(state, totals, batch)
                 step += 1
                 reporter.flush()  # of the interval before: this step is already running on the device
                 last = step == settings.steps
@@ -198,15 +199,12 @@ class _Loop(contextlib.AbstractContextManager):
             self.say(f"{signal.name}: saved step {step:,} of {settings.steps:,}; the same command goes on from here.")
         return Result(step, finished, self.last_evaluation)
 
-    def compile_steps(self, first: int) -> tuple[Mapping[tuple[str, ...], Any], float]:
-        """The train step for each set of turns that comes from step `first` on, and the seconds that compiling took."""
-        began, turns = time.perf_counter(), self.plan.task.turns
-        cycle = math.lcm(*(turn.every for turn in turns))
-        sets = dict.fromkeys(due_turns(turns, step) for step in range(first, min(self.settings.steps, first + cycle)))
-        compiled = {due: self.plan.lower_step(due).compile() for due in sets}
+    def compile_step(self) -> tuple[list[tuple[int, Any]], float]:
+        """The parts of the train step, each with how often it comes, and the seconds that compiling took."""
+        began, parts = time.perf_counter(), parts_of(self.plan.task.turns)
+        compiled = [(part.every, self.plan.lower_step(part).compile()) for part in parts]
         seconds = time.perf_counter() - began
-        parts = f", {len(sets)} sets of turns," if len(sets) > 1 else ""
-        self.say(f"compiled the train step{parts} in {seconds:.1f} s")
+        self.say(f"compiled the train step in {seconds:.1f} s" + (f", {len(parts)} parts" if len(parts) > 1 else ""))
         return compiled, seconds
 
     def averaged(self, state: TrainState):

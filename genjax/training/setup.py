@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from genjax.tasks.contract import Task
 from genjax.training.optimizers import make_optimizer
 from genjax.training.run_config import RunConfig, check_batch
 from genjax.training.state import TrainState, abstract_state, axis_names, make_state
-from genjax.training.step import make_train_step, metric_names, updates_before, zero_totals
+from genjax.training.step import Part, make_train_step, metric_names, updates_before, zero_totals
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Plan:
         shape = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated)
         return {name: (shape, shape) for name in [*names, "bad_step"]}
 
-    def lower_step(self, due: Sequence[str] | None = None):
-        """The train step with the turns that are `due` (None: with all) lowered for this mesh; `.compile()` makes it callable as
+    def lower_step(self, part: Part | None = None):
+        """A part of the train step (None: all turns and the close) lowered for this mesh; `.compile()` makes it callable as
         step(state, totals, batch)."""
         totals = self.abstract_totals
         step = make_train_step(
             self.task,
             self.optimizers,
-            due=due,
+            part=part,
             accumulation=self.config.train.accumulation,
             ema=self.config.ema,
             guard=self.config.guard,

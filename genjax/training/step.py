@@ -1,5 +1,6 @@
 """The train step: a task's turns as one jitted, donated, sharded function."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,9 +31,32 @@ class GuardConfig:
     max_skipped: int = 100  # under "skip": this many bad steps within one log interval stop the run
 
 
-def due_turns(turns: Sequence[Turn], step: int) -> tuple[str, ...]:
-    """The names of the turns that come on a step, counted from 0."""
-    return tuple(turn.name for turn in turns if step % turn.every == 0)
+@dataclass(frozen=True)
+class Part:
+    """Of a step: turns that come together, compiled into one program.
+
+    Attributes:
+        turns: their names.
+        every: the steps, counted from 0, that this number divides.
+        closes: whether the step ends with it: averages are moved, and the step is counted.
+    """
+
+    turns: tuple[str, ...]
+    every: int = 1
+    closes: bool = False
+
+
+def parts_of(turns: Sequence[Turn]) -> tuple[Part, ...]:
+    """A step in parts, in order: one where all turns come on every step, else one for each run of turns that come together, and
+    one that closes.
+
+    Which parts a step has is known on the host. A condition on the device would have the host of a GPU wait, and XLA's CPU
+    compiler computes gradients of convolutions within one a hundred times slower (jaxlib 0.10.2).
+    """
+    groups = [(every, tuple(turn.name for turn in group)) for every, group in itertools.groupby(turns, lambda turn: turn.every)]
+    if len(groups) == 1 and groups[0][0] == 1:
+        return (Part(groups[0][1], closes=True),)
+    return (*(Part(names, every) for every, names in groups), Part((), closes=True))
 
 
 def updates_before(turns: Sequence[Turn], section: str, step: Any) -> Any:
@@ -44,7 +68,7 @@ def make_train_step(
     task: Task,
     optimizers: Mapping[str, tuple[optax.GradientTransformation, Schedule]],
     *,
-    due: Sequence[str] | None = None,
+    part: Part | None = None,
     accumulation: int = 1,
     ema: EmaConfig | None = None,
     guard: GuardConfig | None = None,
@@ -55,27 +79,27 @@ def make_train_step(
     be fetched between reports. It also holds `bad_step` (steps whose update was left out, and the first of them).
 
     Args:
-        due: the names of the turns that come on this step (`due_turns`); None: all. Which these are is known on the host: a
-            condition on the device would have the host of a GPU wait, and XLA's CPU compiler computes gradients of convolutions
-            within one a hundred times slower.
+        part: of the step; None: all turns and the close.
     """
     ema, guard = ema or EmaConfig(), guard or GuardConfig()
     turns = tuple(task.turns)
+    part = part or Part(tuple(turn.name for turn in turns), closes=True)
 
     def step(state: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
         step_key = jax.random.fold_in(state.key, state.step)
         metrics: dict[str, tuple[jax.Array, jax.Array]] = {}
         for index, turn in enumerate(turns):
-            if due is not None and turn.name not in due:
+            if turn.name not in part.turns:
                 continue
             play = _turn_function(turn, turns, optimizers[turn.optimizer], accumulation, guard)
             state, own = play(state, batch, jax.random.fold_in(step_key, index))
             metrics |= own
-        bad = sum(value for name, (value, _) in metrics.items() if name.endswith("bad_step"))
+        bad = sum((value for name, (value, _) in metrics.items() if name.endswith("bad_step")), jnp.zeros((), jnp.float32))
         metrics = {name: value for name, value in metrics.items() if not name.endswith("bad_step")}
         first_bad = jnp.where(bad > 0, state.step.astype(jnp.float32), jnp.inf)
-        averages = update(state.ema, select(state.variables, ema.include), state.step, ema)
-        state = state.replace(step=state.step + 1, ema=averages)
+        if part.closes:
+            averages = update(state.ema, select(state.variables, ema.include), state.step, ema)
+            state = state.replace(step=state.step + 1, ema=averages)
         count, first = totals["bad_step"]
         new = dict(totals) | {name: jax.tree.map(jnp.add, totals[name], value) for name, value in metrics.items()}
         return state, new | {"bad_step": (count + jnp.minimum(bad, 1.0), jnp.minimum(first, first_bad))}

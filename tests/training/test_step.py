@@ -16,7 +16,7 @@ from genjax.training.optimizers import OptimizerConfig, make_optimizer
 from genjax.training.run_config import structure_run
 from genjax.training.setup import make_plan
 from genjax.training.state import abstract_state, check_turns, make_state
-from genjax.training.step import GuardConfig, due_turns, make_train_step, metric_names, updates_before, zero_totals
+from genjax.training.step import GuardConfig, make_train_step, metric_names, parts_of, updates_before, zero_totals
 
 TASKS = [Regression(noise=0.0), TwoPlayers(), MovingStatistics(), TwoStages(), Adapter()]
 IDS = [type(task).__name__ for task in TASKS]
@@ -49,15 +49,15 @@ def run(task, data, *, mesh=None, accumulation=1, ema=None, guard=None, **settin
     with context(mesh, rules):
         create = jax.jit(lambda: make_state(task, jax.random.key(7), transforms, ema), out_shardings=shardings)
         state = create()
-        steps = {}
+        options = {"accumulation": accumulation, "ema": ema, "guard": guard}
+        make = lambda part: jax.jit(make_train_step(task, optimizers, part=part, **options), donate_argnums=(0, 1))  # noqa: E731
+        parts = [(part.every, make(part)) for part in parts_of(task.turns)]
         totals = zero_totals(metric_names(task, optimizers, state, batches(1)[0]))
         for number, batch in enumerate(data):
             placed = {name: jax.device_put(x, batch_sharding(mesh, rules, x.ndim)) for name, x in batch.items()}
-            due = due_turns(task.turns, number)
-            if due not in steps:
-                step = make_train_step(task, optimizers, due=due, accumulation=accumulation, ema=ema, guard=guard)
-                steps[due] = jax.jit(step, donate_argnums=(0, 1))
-            state, totals = steps[due](state, totals, placed)
+            for every, step in parts:
+                if number % every == 0:
+                    state, totals = step(state, totals, placed)
     return state, {name: float(a) / max(float(b), 1e-9) for name, (a, b) in totals.items() if name != "bad_step"}, totals
 
 
@@ -108,6 +108,12 @@ def test_two_players_take_their_turns_in_their_rhythm():
     # The penalty shares the critic's optimizer: five critic updates and those of steps 0 and 4.
     counts = [leaf for leaf in jax.tree.leaves(states[5].optimizers["critic_optimizer"]) if leaf.dtype == jnp.int32]
     assert {int(c) for c in counts} == {7}
+    assert [(part.turns, part.every) for part in parts_of(task.turns)] == [
+        (("critic",), 1),
+        (("penalty",), 4),
+        (("generator",), 2),
+        ((), 1),
+    ]
     made = [updates_before(task.turns, section, 5) for section in ("critic_optimizer", "generator_optimizer")]
     assert made == [7, 3]
 
