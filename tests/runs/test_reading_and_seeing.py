@@ -1,4 +1,4 @@
-"""Whole runs of a masked language model and of a GPT that sees, on eight devices: train, resume, sample, draw, export."""
+"""Whole runs of a masked language model and of a GPT that sees, on eight devices: train, sample, draw, export."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from genjax.sampling import Sampler, open_run
 from genjax.tasks.masked_requests import MaskedRequest
 from genjax.tasks.visual_language import VisualRequest
 
-TRAIN = {"log_every": 1, "eval_every": 2, "sample_every": 2, "checkpoint_every": 2}
+TRAIN = {"steps": 4, "log_every": 1, "eval_every": 2, "sample_every": 4, "checkpoint_every": 2}
 COLORS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
 
 
@@ -39,14 +39,13 @@ def reading(tmp_path_factory):
             "name": "text", "path": str(path / "text.txt"), "document_separator": "\n", "bidirectional": True, "batch_size": 8,
             "sequence_length": 24, "tokenizer": {"name": "wordpiece", "vocab_size": 80},
         },
-        "optimizer": {"name": "muon", "peak_lr": 1e-2, "schedule": "constant"},
+        "optimizer": {"name": "adam", "peak_lr": 1e-2, "schedule": "constant"},
     }  # fmt: skip
-    for steps in (2, 4):
-        training.train(config | {"train": TRAIN | {"steps": steps}}, path / "run", allow_changes=True)
+    training.train(config | {"train": TRAIN}, path / "run")
     return path / "run"
 
 
-def test_a_masked_language_model_trains_goes_on_and_fills(reading, tmp_path, capsys):
+def test_a_masked_language_model_trains_and_fills(reading, tmp_path, capsys):
     held_out = [line["held_out/loss"] for line in lines(reading) if "held_out/loss" in line]
     assert len(held_out) >= 2 and held_out[-1] < held_out[0]
     assert sample.main(["--workdir", str(reading), "--prompt", "a [MASK] dog", "--top_k=3"]) == 0
@@ -62,7 +61,7 @@ def test_a_masked_language_model_trains_goes_on_and_fills(reading, tmp_path, cap
     np.testing.assert_allclose(here[1].metadata["vector"], there[1].metadata["vector"], atol=1e-5)
 
 
-def test_a_gpt_that_sees_trains_goes_on_and_answers(tmp_path, capsys):
+def test_a_gpt_that_sees_trains_and_answers(tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
         questions = []
         for number in range(40):
@@ -89,10 +88,9 @@ def test_a_gpt_that_sees_trains_goes_on_and_answers(tmp_path, capsys):
             "sequence_length": 16, "augmentation": {"flip": True},
             "tokenizer": {"name": "bpe", "vocab_size": 300}, "evaluation_fraction": 0.3,
         },
-        "optimizer": {"name": "muon", "peak_lr": 1e-2, "schedule": "constant"},
+        "optimizer": {"name": "adam", "peak_lr": 1e-2, "schedule": "constant"},
     }  # fmt: skip
-    for steps in (2, 4):
-        training.train(config | {"train": TRAIN | {"steps": steps}}, tmp_path / "run", allow_changes=True)
+    training.train(config | {"train": TRAIN}, tmp_path / "run")
     assert {"held_out/exact_match", "held_out/loss", "held_out/perplexity"} <= set().union(*lines(tmp_path / "run"))
     task, variables = open_run(tmp_path / "run")
     _, earlier = open_run(tmp_path / "run", 2)

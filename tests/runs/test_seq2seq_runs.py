@@ -9,7 +9,7 @@ from genjax import sampling, training
 from genjax.sampling import text_evaluation
 from tests.data.test_speech import RATE, tone, wav
 
-OPTIMIZER = {"name": "muon", "peak_lr": 1e-2, "warmup_steps": 1}
+OPTIMIZER = {"name": "adam", "peak_lr": 1e-2, "warmup_steps": 1}
 TRAIN = {"steps": 3, "log_every": 1, "eval_every": 3, "sample_every": 3, "checkpoint_every": 3}
 
 
