@@ -45,7 +45,7 @@ def get_config():
             },
             "generator_optimizer": lazy_adam(PATH_LENGTH_EVERY),
             "discriminator_optimizer": lazy_adam(R1_EVERY),
-            "ema": {"decays": (0.998,), "include": ("generator/*",)},
+            "ema": {"decays": (0.998,), "include": ("generator/*",), "rampup": 0.05},
             "train": {
                 "steps": 6000,
                 "log_every": 20,

@@ -1,5 +1,6 @@
 """Averages of the variables that a run keeps: exponential ones, power-function ones, and snapshots of the latter."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ class EmaConfig:
     decays: tuple[float, ...] = ()  # of exponential averages
     include: tuple[str, ...] = ("*/params/*",)
     warmup: bool = True  # of exponential averages: decay = min(decay, (1 + step) / (10 + step))
+    # In place of warmup: the steps in which a weight halves are at most this share of those made so far (StyleGAN2-ADA: 0.05).
+    rampup: float = 0.0
     # Relative widths of power-function averages (Karras et al., 2024): 0.10 spreads over a tenth of the run so far, however long
     # it is. Two of them with snapshots, (0.05, 0.10) as published, give any other width afterwards: sample.py --ema_std=0.13.
     stds: tuple[float, ...] = ()
@@ -35,6 +38,8 @@ class EmaConfig:
             raise ConfigError(f"every relative width is above 0 and at most {WIDEST:.4f}, but ema.stds is {self.stds}.")
         if len(set(self.names)) < len(self.names):
             raise ConfigError(f"ema.decays {self.decays} and ema.stds {self.stds} must name each average once.")
+        if self.rampup < 0:
+            raise ConfigError(f"ema.rampup is {self.rampup}; it must be 0 (none) or more.")
         if self.snapshot_every < 0 or (self.snapshot_every and not self.stds):
             raise ConfigError(
                 f"ema.snapshot_every is {self.snapshot_every} and ema.stds {self.stds}; snapshots are of the averages that stds "
@@ -52,7 +57,7 @@ def update(averages: Mapping[str, Any], variables: Any, step: jax.Array, config:
     count = step.astype(jnp.float32)
     new = {}
     for decay in config.decays:
-        keep = jnp.minimum(decay, (1 + count) / (10 + count)) if config.warmup else decay
+        keep = _decay(decay, count, config)
         blend = lambda old, value, keep=keep: old * keep + value.astype(jnp.float32) * (1 - keep)  # noqa: E731
         new[str(decay)] = jax.tree.map(blend, averages[str(decay)], variables)
     for std in config.stds:
@@ -61,6 +66,14 @@ def update(averages: Mapping[str, Any], variables: Any, step: jax.Array, config:
         move = lambda old, value, rate=rate: old + (value.astype(jnp.float32) - old) * rate  # noqa: E731
         new[power_name(std)] = jax.tree.map(move, averages[power_name(std)], variables)
     return new
+
+
+def _decay(decay: float, count: jax.Array, config: EmaConfig) -> jax.Array | float:
+    """Of an exponential average, after so many steps."""
+    if config.rampup:
+        half_life = jnp.minimum(math.log(0.5) / math.log(decay), config.rampup * count)
+        return 0.5 ** (1 / jnp.maximum(half_life, 1e-3))  # at the first steps 0, without a division by it
+    return jnp.minimum(decay, (1 + count) / (10 + count)) if config.warmup else decay
 
 
 def save_snapshots(folder: Path, step: int, averages: Mapping[str, Any], config: EmaConfig) -> None:
