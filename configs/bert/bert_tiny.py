@@ -5,8 +5,8 @@
     python sample.py --workdir=runs/bert --prompt="two dogs run on grass" --embed
     python benchmarks/masked_baselines.py --workdir=runs/bert
 
-Hardware: two CPU cores, about 40 minutes (51 GFLOP a step). Held-out loss under that of counting unigrams, bigrams and both
-neighbours; not yet measured.
+Hardware: two CPU cores, 40 to 60 minutes (51 GFLOP a step). Measured on held-out captions: 2.231 nats a hidden token, where
+counting unigrams gives 5.751, bigrams 4.050 and both neighbours 2.983 (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict
