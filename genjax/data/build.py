@@ -7,6 +7,7 @@ from typing import Any
 from genjax.config import choose
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
+from genjax.data.image_pairs import build_image_pairs, describe_image_pairs
 from genjax.data.image_questions import build_image_questions, describe_image_questions
 from genjax.data.image_texts import build_image_texts, describe_image_texts
 from genjax.data.images import build_images, describe_images
@@ -29,6 +30,7 @@ DATASETS = {
     "image_questions": build_image_questions,
     "images": build_images,
     "image_texts": build_image_texts,
+    "image_pairs": build_image_pairs,
     "latents": build_latents,
     "mixture": build_mixture,
     "shapes": build_shapes,
@@ -43,6 +45,7 @@ DESCRIPTIONS = {
     "image_questions": describe_image_questions,
     "images": describe_images,
     "image_texts": describe_image_texts,
+    "image_pairs": describe_image_pairs,
     "latents": describe_latents,
     "mixture": describe_mixture,
     "shapes": describe_shapes,
@@ -56,7 +59,7 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
             `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `SoundsDataConfig`,
             `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`, `LatentsDataConfig`, `ShapesDataConfig`,
-            `MixtureDataConfig`).
+            `ImagePairsConfig`, `MixtureDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.

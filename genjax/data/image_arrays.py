@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 from jaxtyping import Int, UInt8
+from PIL import Image
 from tqdm import tqdm
 
 from genjax.data.hashing import digest
@@ -53,7 +54,13 @@ class ImageArrays:
 
 
 def decode_images(
-    files: ImageFiles, size: int, fit: str, channels: int, cache_dir: Path | None, on_corrupt: OnCorrupt = "raise"
+    files: ImageFiles,
+    size: int,
+    fit: str,
+    channels: int,
+    cache_dir: Path | None,
+    on_corrupt: OnCorrupt = "raise",
+    halves: bool = False,
 ) -> ImageArrays:
     """Every image of a place, in its order.
 
@@ -64,11 +71,12 @@ def decode_images(
         channels: 1 or 3.
         cache_dir: where the array is kept; None keeps it in memory.
         on_corrupt: "skip" leaves out images that cannot be decoded.
+        halves: whether a file holds two images side by side, each of which is brought to that size, and which stay together.
 
     Raises:
         DataError: no images, one that cannot be decoded, or images of several sizes.
     """
-    decoder = _Decoder(files, Preprocessor(size, size, fit) if size else None, channels, on_corrupt)
+    decoder = _Decoder(files, Preprocessor(size, size, fit) if size else None, channels, on_corrupt, halves)
     if cache_dir is None:
         images = np.stack(list(decoder))
         return ImageArrays(tuple(decoder.names), images, np.array(decoder.sizes), tuple(decoder.left_out))
@@ -82,6 +90,7 @@ def decode_images(
 
     # Not one cache for both: what "skip" left out is an error for "raise".
     settings = (size, fit, channels) if on_corrupt == "raise" else (size, fit, channels, on_corrupt)
+    settings += ("halves",) * halves
     final = Path(cache_dir) / f"images-{digest(FORMAT, files.fingerprint, repr(settings))}"
     return made_once(final, _open, write, "the cache of decoded images", "data.cache_dir")
 
@@ -94,8 +103,9 @@ def content_hashes(images: Sequence[np.ndarray]) -> list[str]:
 class _Decoder:
     """Decodes and fits one image after the other; what it saw of them is there when the last has come."""
 
-    def __init__(self, files: ImageFiles, preprocessor: Preprocessor | None, channels: int, on_corrupt: OnCorrupt):
+    def __init__(self, files: ImageFiles, preprocessor: Preprocessor | None, channels: int, on_corrupt: OnCorrupt, halves: bool):
         self.files, self.preprocessor, self.channels, self.on_corrupt = files, preprocessor, channels, on_corrupt
+        self.halves = halves
         self.names: list[str] = []
         self.sizes: list[tuple[int, int]] = []
         self.left_out: list[str] = []
@@ -113,7 +123,7 @@ class _Decoder:
                 failure = failure or error
                 self.left_out.append(name)
                 continue
-            array = fit_image(image, self.preprocessor or Preprocessor(image.height, image.width, "stretch"))
+            array = self._fitted(image, name)
             self.shape = self.shape or array.shape
             if array.shape != self.shape:
                 (height, width), (old_height, old_width) = array.shape[:2], self.shape[:2]
@@ -128,6 +138,15 @@ class _Decoder:
             raise DataError(f"none of the {len(self.left_out):,} images of {title} can be used. The first: {failure}")
         if not self.names:
             raise DataError(f"{title} holds no images (.png, .jpg, .webp, ...); check data.path.")
+
+    def _fitted(self, image: Image.Image, name: str) -> UInt8[np.ndarray, "height width channels"]:
+        fit = lambda part: fit_image(part, self.preprocessor or Preprocessor(part.height, part.width, "stretch"))  # noqa: E731
+        if not self.halves:
+            return fit(image)
+        if image.width % 2:
+            raise DataError(f"the image {self.files.title}/{name} is {image.width} pixels wide, which are no two halves.")
+        half = image.width // 2
+        return np.concatenate([fit(image.crop((x, 0, x + half, image.height))) for x in (0, half)], axis=1)
 
 
 def _open(folder: Path) -> ImageArrays | None:

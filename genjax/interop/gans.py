@@ -118,6 +118,11 @@ def load(layout: str, path: Path | str, sharding: Sharding | None = None, **sett
     return config, unflatten_dict(placed, sep="/")
 
 
+def is_vgg(path: Path | str) -> bool:
+    """Whether a file holds the features of a VGG. Raises CheckpointError: no such file, or not one of tensors."""
+    return any(key.startswith("features.") for key in _open(Path(path)))
+
+
 def save(layout: str, config: Any, variables: Mapping[str, Any], folder: Path | str, overwrite: bool = False) -> None:
     """Writes `model.safetensors`, whose names are the public code's, into a folder.
 

@@ -29,6 +29,8 @@ TASKS = {
     "contrastive": "genjax.tasks.contrastive",
     "diffusion": "genjax.tasks.diffusion",
     "gan": "genjax.tasks.gan",
+    "image_to_image": "genjax.tasks.image_to_image",
+    "super_resolution": "genjax.tasks.super_resolution",
 }
 
 

@@ -1,0 +1,22 @@
+"""CycleGAN: two vendors' emoji turned into each other, without being told which are the same.
+
+    python train.py --config=configs/gan/cyclegan_emoji.py --workdir=runs/cycle
+    python sample.py --workdir=runs/cycle --image=emoji.png --beside --out=there.png
+    python sample.py --workdir=runs/cycle --image=there.png --reverse --beside --out=back.png
+
+Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds emoji.zip. Not yet measured.
+"""
+
+from translation import EMOJI, recipe
+
+
+def get_config():
+    task = {
+        "method": "cyclegan",
+        "network": "resnet",
+        "objective": "least_squares",
+        "generator": {"width": 16, "blocks": 4},
+        "discriminator": {"layers": 2, "width": 32},
+    }
+    data = {**EMOJI, "layout": "unpaired", "image_size": 32, "batch_size": 4}
+    return recipe(task, data, steps=5000, every=1000)

@@ -1,0 +1,19 @@
+"""pix2pix: one vendor's drawing of an emoji from another's.
+
+    python train.py --config=configs/gan/pix2pix_emoji.py --workdir=runs/redrawn
+    python sample.py --workdir=runs/redrawn --image=emoji.png --beside --out=redrawn.png
+
+Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds emoji.zip. Not yet measured.
+"""
+
+from translation import EMOJI, recipe
+
+
+def get_config():
+    task = {
+        "method": "pix2pix",
+        "generator": {"levels": 6, "width": 32},
+        "discriminator": {"layers": 2, "width": 32, "norm": "batch"},
+    }
+    data = {**EMOJI, "layout": "folders", "image_size": 64, "batch_size": 4}
+    return recipe(task, data, steps=5000, every=1000)

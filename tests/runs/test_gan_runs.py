@@ -1,0 +1,66 @@
+"""Runs of GANs through the loop, in one go and stopped on the way: the same bits, with all that moves beside the players."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from genjax import training
+from genjax.sampling import open_run
+from genjax.storage.restore import checkpoint_steps
+
+ADAM = {"name": "adam", "peak_lr": 1e-3, "b1": 0.0, "b2": 0.99, "schedule": "constant"}
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("drawings")
+    rng = np.random.default_rng(0)
+    for folder in ("a", "b"):
+        (path / folder).mkdir()
+        for number in range(12):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(path / folder / f"{number}.png")
+    return path
+
+
+def styles(path):
+    """StyleGAN2-ADA with both its lazy turns, on some steps together."""
+    task = {
+        "name": "gan", "network": "stylegan2", "r1": 1.0, "r1_every": 4, "path_length": 2.0, "path_length_every": 2,
+        "style_mixing": 0.9, "ada": {"pipeline": "bg", "kimg": 0.1, "interval": 1},
+        "model": {
+            "latent": 4, "style_width": 4, "mapping_layers": 1, "channel_base": 32, "channel_max": 4, "mbstd_group_size": 2,
+        },
+    }  # fmt: skip
+    return {"task": task, "data": {"name": "images", "path": str(path / "a"), "labels": "none", "batch_size": 4}}
+
+
+def cycle(path):
+    task = {
+        "name": "image_to_image", "method": "cyclegan", "network": "resnet", "objective": "least_squares", "pool_size": 6,
+        "generator": {"levels": 1, "width": 4, "blocks": 1}, "discriminator": {"layers": 1, "width": 4},
+    }  # fmt: skip
+    data = {"name": "image_pairs", "path": str(path), "layout": "unpaired", "source": "a", "target": "b", "batch_size": 2}
+    return {"task": task, "data": data}
+
+
+@pytest.mark.parametrize("make", [styles, cycle])
+def test_a_run_that_was_stopped_ends_with_the_same_bits(make, drawings, tmp_path):
+    config = make(drawings) | {
+        "seed": 1,
+        "generator_optimizer": ADAM,
+        "discriminator_optimizer": ADAM,
+        "ema": {"decays": (0.9,), "include": ("generator*",), "rampup": 0.5},
+    }
+    train = {"log_every": 2, "eval_every": 100, "checkpoint_every": 3, "keep_every": 3}
+    training.train(config | {"train": train | {"steps": 6}}, tmp_path / "whole")
+    for steps in (3, 6):
+        training.train(config | {"train": train | {"steps": steps}}, tmp_path / "halted", allow_changes=True)
+    assert checkpoint_steps(tmp_path / "halted" / "checkpoints") == checkpoint_steps(tmp_path / "whole" / "checkpoints")
+    (_, one), (_, two) = (open_run(tmp_path / name, 6) for name in ("whole", "halted"))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    if make is styles:
+        assert float(one["augmentation"]["ada"]["probability"]) != 0 and float(one["path_length"]["moving"]["mean"]) > 0
+        assert np.any(one["generator"]["w_avg"]["mean"])
+    else:
+        assert int(one["discriminator_target"]["pool"]["count"]) == 6
