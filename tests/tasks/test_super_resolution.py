@@ -1,4 +1,4 @@
-"""Super-resolution behind the contract: losses by hand, cubic interpolation as Pillow's, images of any size, weights of others."""
+"""Super-resolution behind the contract: losses by hand, cubic interpolation as Pillow's, any size, weights of others."""
 
 import jax
 import jax.numpy as jnp
