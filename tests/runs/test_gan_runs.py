@@ -27,12 +27,12 @@ def styles(path):
     """StyleGAN2-ADA with both its lazy turns, on some steps together."""
     task = {
         "name": "gan", "network": "stylegan2", "r1": 1.0, "r1_every": 4, "path_length": 2.0, "path_length_every": 2,
-        "style_mixing": 0.9, "ada": {"pipeline": "bg", "kimg": 0.1, "interval": 1},
+        "style_mixing": 0.9, "ada": {"pipeline": "bg", "probability": 0.5, "kimg": 1.0, "interval": 1},
         "model": {
-            "latent": 4, "style_width": 4, "mapping_layers": 1, "channel_base": 32, "channel_max": 4, "mbstd_group_size": 2,
+            "latent": 4, "style_width": 4, "mapping_layers": 1, "channel_base": 32, "channel_max": 4, "mbstd_group_size": 4,
         },
     }  # fmt: skip
-    return {"task": task, "data": {"name": "images", "path": str(path / "a"), "labels": "none", "batch_size": 4}}
+    return {"task": task, "data": {"name": "images", "path": str(path / "a"), "labels": "none", "batch_size": 8}}
 
 
 def cycle(path):
@@ -40,7 +40,7 @@ def cycle(path):
         "name": "image_to_image", "method": "cyclegan", "network": "resnet", "objective": "least_squares", "pool_size": 6,
         "generator": {"levels": 1, "width": 4, "blocks": 1}, "discriminator": {"layers": 1, "width": 4},
     }  # fmt: skip
-    data = {"name": "image_pairs", "path": str(path), "layout": "unpaired", "source": "a", "target": "b", "batch_size": 2}
+    data = {"name": "image_pairs", "path": str(path), "layout": "unpaired", "source": "a", "target": "b", "batch_size": 8}
     return {"task": task, "data": data}
 
 
@@ -60,7 +60,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(make, drawings, tmp_path
     (_, one), (_, two) = (open_run(tmp_path / name, 6) for name in ("whole", "halted"))
     jax.tree.map(np.testing.assert_array_equal, one, two)
     if make is styles:
-        assert float(one["augmentation"]["ada"]["probability"]) != 0 and float(one["path_length"]["moving"]["mean"]) > 0
+        assert float(one["augmentation"]["ada"]["probability"]) != 0.5 and float(one["path_length"]["moving"]["mean"]) > 0
         assert np.any(one["generator"]["w_avg"]["mean"])
     else:
         assert int(one["discriminator_target"]["pool"]["count"]) == 6
