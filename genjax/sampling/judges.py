@@ -118,6 +118,14 @@ def agreement(asked: Sequence[Mapping[str, str]], found: Sequence[Mapping[str, s
     return shares
 
 
+def spread(found: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """How many classes samples show, as if all that are shown were equally frequent: the exponential of their shares' entropy. A
+    generator that has forgotten some, or favours some, shows fewer than there are."""
+    _, counts = np.unique([one.get("class", "") for one in found], return_counts=True)
+    shares = counts / counts.sum()
+    return {"effective_classes": float(np.exp(-(shares * np.log(shares)).sum()))}
+
+
 def _open(workdir: Path | str) -> tuple[Task, Variables, int | None]:
     task = run_task(workdir)
     return task, run_variables(workdir, task), newest_checkpoint(workdir)

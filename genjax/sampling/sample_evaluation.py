@@ -33,7 +33,7 @@ from genjax.evaluation.images.reference import cached_reference
 from genjax.interop import inception
 from genjax.parallel import processes
 from genjax.sampling import writers
-from genjax.sampling.judges import Judge, agreement, feature_network, judge_of, shapes_judge, stacked
+from genjax.sampling.judges import Judge, agreement, feature_network, judge_of, shapes_judge, spread, stacked
 from genjax.sampling.loop import Sampler
 from genjax.sampling.requests import make_requests, parse_options
 from genjax.sampling.run import read_config, run_task, run_variables
@@ -111,9 +111,13 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
             found = measure(collect(network, [stacked(artifacts)]), reference, _config(len(artifacts)))
             row["figures"] |= found.figures
             row["notes"] = [*row.get("notes", ()), *found.notes]
-        if judge and "label" in artifacts[0].metadata:
-            asked = [artifact.metadata["label"] for artifact in artifacts]
-            row["figures"] |= agreement(asked, judge(artifacts))
+        labelled = "label" in artifacts[0].metadata
+        if judge and (labelled or options.judge or options.features):
+            seen = judge(artifacts)
+            if labelled:
+                row["figures"] |= agreement([artifact.metadata["label"] for artifact in artifacts], seen)
+            if "class" in seen[0]:
+                row["figures"] |= spread(seen)
         if likely:
             row["figures"] |= likely(variables)
         rows.append(row)

@@ -21,6 +21,7 @@ from genjax.data.mixture import MixtureInfo
 from genjax.diffusion import editing
 from genjax.diffusion.predictions import over
 from genjax.errors import ConfigError
+from genjax.tasks import gan_weights
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, KINDS, Players, StylePlayers, make_players
@@ -256,7 +257,17 @@ class GAN(BaseTask):
         columns = len(self.labels.attributes[0][1]) if self.labels else 10
         return [GANRequest(num_samples=1000 if isinstance(self.medium, Points) else 8 * min(columns, 10))]
 
-    # Figures.
+    # Figures, and weights of others.
+
+    def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
+        """The players of a folder in the layout of public code; see `gan_weights.load`."""
+        return gan_weights.placed(gan_weights.load(self.players, folder), shardings)
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        """Writes both players in that layout, in float32."""
+        if settings.pop("dtype", None) not in (None, "float32"):
+            raise ConfigError("GANs are written in float32; leave dtype out.")
+        gan_weights.save(self.players, folder, variables, **settings)
 
     @property
     def flops_per_step(self) -> float:

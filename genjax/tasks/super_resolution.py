@@ -25,6 +25,7 @@ from genjax.models.srgan import SRDiscriminator, SRDiscriminatorConfig, SRResNet
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.gan_weights import placed
 from genjax.tasks.media import Images
 from genjax.tasks.super_resolution_requests import SuperResolutionRequest, prepare, present
 from genjax.tasks.translators import MOVING, structured
@@ -111,11 +112,11 @@ class SuperResolution(BaseTask):
             if not self.config.perceptual:
                 raise ConfigError(f"train.init_from names VGG's weights {path}, but config.task.perceptual is 0; set it.")
             c = self.features.config
-            return {"features": gans.load("vgg", path, depth=c.depth, layers=c.layers)[1]}
+            return placed({"features": gans.load("vgg", path, depth=c.depth, layers=c.layers)[1]}, shardings)
         found, variables = gans.load("esrgan", path)
         if not isinstance(self.generator, RRDBNet) or found != self.generator.config:
             raise ConfigError(f"{path} holds the generator {found}; set config.task.network 'rrdb' and its fields to it.")
-        return {"generator": variables}
+        return placed({"generator": variables}, shardings)
 
     # Training.
 

@@ -76,6 +76,7 @@ def test_a_classifier_says_what_images_show(runs):
     assert [one["class"] for one in found] == ["dark", "light", "dark"]
     asked = [{"class": "dark"}, {"class": "light"}, {"class": "light"}]
     assert judges.agreement(asked, found) == {"agreement_class": pytest.approx(2 / 3)}
+    assert judges.spread(asked + found[1:2]) == {"effective_classes": pytest.approx(4 / 3**0.75)}  # shares 1/4 and 3/4
 
 
 @pytest.mark.parametrize("groups, size", [(1, 32), (2, 64)])

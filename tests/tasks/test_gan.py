@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from genjax import data, tasks
 from genjax.adversarial import penalties
-from genjax.errors import ConfigError, RequestError
+from genjax.errors import CheckpointError, ConfigError, RequestError
 from genjax.models.style_generator import truncate
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.parallel.rules import batch_sharding, context, make_rules
@@ -263,3 +263,20 @@ def test_requests_that_cannot_be_served(styles, request_, message):
 def test_a_generator_without_styles_says_so():
     with pytest.raises(RequestError, match="--truncation: this generator reads no styles"):
         build(IMAGES).prepare([GANRequest(truncation=0.5)])
+
+
+@pytest.mark.parametrize("section", [IMAGES, STYLES], ids=["dcgan", "stylegan2"])
+def test_players_go_to_files_of_public_code_and_come_back(section, tmp_path):
+    task = build(section)
+    variables = fresh(task)
+    task.export(tmp_path / "out", variables)
+    found = task.pretrained(str(tmp_path / "out"), None)
+    expected = {name: variables[name] for name in ("generator", "discriminator")}
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    other = build(section | {"model": section["model"] | {"latent": 3}})
+    with pytest.raises(CheckpointError, match="generator of another shape: config.task.model.latent: 3 -> "):
+        other.pretrained(str(tmp_path / "out"), None)
+    with pytest.raises(CheckpointError, match="holds no generator and no discriminator"):
+        task.pretrained(str(tmp_path), None)
+    with pytest.raises(ConfigError, match="there is no public layout of PointGANConfig"):
+        build(POINTS).pretrained(str(tmp_path), None)
