@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -209,8 +209,7 @@ def make_players(name: str, section: Mapping[str, Any], shape: tuple[int, ...], 
     base = plain(choose("config.task.model.size:", size, kind.sizes)) if size else {}
     if not points and shape[0] != shape[1]:
         raise ConfigError(f"config.task.network '{name}' makes square images; those of the data are {shape[0]}x{shape[1]}.")
-    known = {field.name for field in fields(kind.config)}
-    fixed = {key: value for key, value in kind.from_data(shape).items() if key in known} | {"num_classes": num_classes}
+    fixed = {**kind.from_data(shape), "num_classes": num_classes}
     if given := sorted(set(fixed) & set(values)):
         raise ConfigError(f"config.task.model sets {', '.join(given)}, which follow from the data and the rest of config.task.")
     config = structure(kind.config, base | values | fixed, "config.task.model")

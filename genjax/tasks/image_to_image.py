@@ -21,7 +21,7 @@ from genjax.errors import ConfigError
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.image_to_image_requests import ImageToImageRequest, prepare, present
-from genjax.tasks.media import Images
+from genjax.tasks.media import Images, psnr
 from genjax.tasks.sample_rows import row_keys
 from genjax.tasks.translators import Judge, Translator, make_judge, make_translator
 
@@ -242,9 +242,7 @@ def _params(components: Sequence[str]) -> tuple[str, ...]:
 
 
 def _differences(name: str, made: Array, wanted: Array, weights: Array) -> dict[str, tuple[Array, Array]]:
-    axes = (1, 2, 3)
-    squares = jnp.maximum(jnp.square(made - wanted).mean(axes), 1e-10)
-    found = {"difference": jnp.abs(made - wanted).mean(axes), "psnr": 10 * jnp.log10(4 / squares)}
+    found = {"difference": jnp.abs(made - wanted).mean((1, 2, 3)), "psnr": psnr(made, wanted)}
     return {f"{name}_{measure}": ((value * weights).sum(), weights.sum()) for measure, value in found.items()}
 
 

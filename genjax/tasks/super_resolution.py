@@ -25,10 +25,11 @@ from genjax.models.srgan import SRDiscriminator, SRDiscriminatorConfig, SRResNet
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.gan_networks import MOVING
 from genjax.tasks.gan_weights import placed
-from genjax.tasks.media import Images
+from genjax.tasks.media import Images, psnr
 from genjax.tasks.super_resolution_requests import SuperResolutionRequest, prepare, present
-from genjax.tasks.translators import MOVING, structured
+from genjax.tasks.translators import structured
 
 NETWORKS: Mapping[str, tuple[type, type]] = {"srresnet": (SRResNetConfig, SRResNet), "rrdb": (ESRGANConfig, RRDBNet)}
 LUMINANCE = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # of BT.601, in which papers measure
@@ -235,11 +236,6 @@ def enlarged(
     """By cubic interpolation."""
     batch, height, width, channels = small.shape
     return jax.image.resize(small, (batch, scale * height, scale * width, channels), "cubic")
-
-
-def psnr(x: Float[Array, "batch height width channels"], y: Float[Array, "batch height width channels"]) -> Float[Array, "batch"]:
-    """Peak signal to noise ratio in dB of each image in [-1, 1]."""
-    return 10 * jnp.log10(4 / jnp.maximum(jnp.square(x - y).mean((1, 2, 3)), 1e-10))
 
 
 def _luminance(x: Float[Array, "batch height width 3"]) -> Float[Array, "batch height width 1"]:

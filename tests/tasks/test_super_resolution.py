@@ -11,7 +11,8 @@ from genjax import data, tasks
 from genjax.errors import ConfigError, RequestError
 from genjax.interop import gans
 from genjax.sampling import Sampler
-from genjax.tasks.super_resolution import SuperResolutionRequest, enlarged, psnr, reduced
+from genjax.tasks.media import psnr
+from genjax.tasks.super_resolution import SuperResolutionRequest, enlarged, reduced
 
 SMALL = {"generator": {"width": 4, "blocks": 1, "scale": 2}}
 ESRGAN = {
