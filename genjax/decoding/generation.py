@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import Array, Key
 
 from genjax.decoding.batches import HOST
@@ -92,7 +91,7 @@ class ChunkedDecoder:
         """
         host, arrays = batch.get(HOST, {}), {name: value for name, value in batch.items() if name != HOST}
         if "beam" in arrays:
-            yield _to_host(self._whole(variables, arrays, key))
+            yield to_host(self._whole(variables, arrays, key))
             return
         names = {"owner": batch["owner"], "sample": batch["sample"]}
         rows, capacity = batch["output"].shape
@@ -100,7 +99,7 @@ class ChunkedDecoder:
         seen = np.zeros((rows,), np.int64)
         state = self._first(variables, arrays, key)
         while True:
-            values = _to_host({name: getattr(state, name) for name in (*RESULTS, "finished")})
+            values = to_host({name: getattr(state, name) for name in (*RESULTS, "finished")})
             ready = []
             for row, text in enumerate(texts):
                 length = int(values["num_tokens"][row]) - int(values["ended"][row])
@@ -114,11 +113,3 @@ class ChunkedDecoder:
                 return
             yield names | {"text": ready}
             state = self._further(variables, state, batch["controls"], stopped, np.int32(chunk))
-
-
-def _to_host(tree: Any) -> Any:
-    """NumPy arrays, also of what lies on several processes."""
-    local = lambda x: x.is_fully_addressable or x.is_fully_replicated  # noqa: E731
-    return jax.tree.map(
-        lambda x: np.asarray(x) if local(x) else np.asarray(multihost_utils.process_allgather(x, tiled=True)), tree
-    )

@@ -23,14 +23,20 @@ class StyleDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"], classes: Classes | None = None, train: bool = False
-    ) -> Float[Array, "batch"]:
+        self,
+        images: Float[Array, "batch height width channels"],
+        classes: Classes | None = None,
+        train: bool = False,
+        *,
+        features: bool = False,
+    ) -> Float[Array, "batch"] | tuple[Float[Array, "batch h w width"], ...]:
         """Logits in float32.
 
         Args:
             images: in [-1, 1].
             classes: numbers of classes, or a weight for each class; for a network that knows classes.
             train: changes nothing.
+            features: whether to end with what each block sees, the finest first, in which images do not depend on each other.
 
         Raises:
             ConfigError: images of another size, a batch that does not divide into groups, or classes where there are none.
@@ -40,9 +46,12 @@ class StyleDiscriminator(nn.Module):
             raise ConfigError(f"images are {images.shape[1:]}; the network reads {(c.image_size, c.image_size, c.channels)}.")
         if classes is not None and not c.num_classes:
             raise ConfigError("classes were given to a network of model.num_classes 0.")
-        x, image = None, images
+        x, image, seen = None, images, []
         for resolution in c.resolutions[:0:-1]:
             x, image = DiscriminatorBlock(c, resolution, name=f"b{resolution}")(x, image)
+            seen.append(x.astype(jnp.float32))
+        if features:
+            return tuple(seen)
         scores = DiscriminatorEpilogue(c, name="b4")(x, image)
         if not c.num_classes:
             return scores[:, 0]

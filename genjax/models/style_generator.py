@@ -96,7 +96,8 @@ class StyleGenerator(nn.Module):
         """The image of a w for each layer (W+).
 
         Args:
-            noise: "random": another at every call, from the key "noise"; "const": that of "noise_images"; "none".
+            noise: "random": another at every call, from the key "noise"; "const": that of "noise_images", one image [height
+                width] for all or one for each [batch height width]; "none".
 
         Raises:
             ConfigError: another shape of ws, an unknown kind of noise, or random noise without a key.
@@ -271,7 +272,8 @@ class StyledConv(nn.Module):
         places = x.shape[1:3]
         if noise == "const" or self.is_initializing():
             draw = lambda: jax.random.normal(self.make_rng("params"), places)  # noqa: E731
-            image = self.variable(NOISE_IMAGES, "image", draw).value[None]
+            image = self.variable(NOISE_IMAGES, "image", draw).value
+            image = image if image.ndim == 3 else image[None]
         if noise == "random":
             image = jax.random.normal(self.make_rng("noise"), (len(x), *places))
         if noise != "none":

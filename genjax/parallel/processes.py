@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -126,3 +127,11 @@ def _tpu_chips() -> bool:
 
 def _start(part: slice) -> int:
     return part.start or 0
+
+
+def to_host(tree: Any) -> Any:
+    """NumPy arrays, also of what lies on several processes."""
+    local = lambda x: x.is_fully_addressable or x.is_fully_replicated  # noqa: E731
+    return jax.tree.map(
+        lambda x: np.asarray(x) if local(x) else np.asarray(multihost_utils.process_allgather(x, tiled=True)), tree
+    )

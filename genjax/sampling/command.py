@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
     if options.stream or (options.stream is None and one_text and not (options.out or examiner) and sys.stdout.isatty()):
         _stream(sampler, variables, requests, options.seed)
         return
-    artifacts = sampler(variables, requests, seed=options.seed, progress=len(requests) > 1)
+    artifacts = sampler(variables, requests, seed=options.seed, progress=True)
     if not processes.is_main():
         return
     artifacts = examiner(artifacts) if examiner else artifacts

@@ -13,9 +13,8 @@ from genjax.errors import RequestError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.compiler import compiler_options
 from genjax.parallel.processes import is_main
-from genjax.tasks.contract import Artifact, Batch, Task, Variables
+from genjax.tasks.contract import HOST, PROGRESS, Artifact, Batch, Task, Variables
 
-HOST = "host"  # the entry of a batch that only the host reads: such a batch goes through `task.stream`
 TEXT = "text"  # the entry of a piece that belongs to the piece alone
 
 
@@ -52,7 +51,8 @@ class Sampler:
             variables: as the task's training has them.
             requests: of `task.request_type`.
             seed: the same seed and requests give the same artifacts.
-            progress: a bar over the batches, with rate and remaining time, on standard error.
+            progress: a bar over the batches, or over the steps of one that tells them, with rate and remaining time, on standard
+                error.
 
         Raises:
             RequestError: from `task.prepare`, before anything is compiled.
@@ -61,9 +61,9 @@ class Sampler:
         key = jax.random.key(seed)
         arrays = []
         with self._context():
-            variables = self.task.sampling_variables(variables)
+            variables = self._variables(variables, batches)
             for batch in tqdm(batches, desc="sampling", unit="batch", disable=not (progress and is_main() and len(batches) > 1)):
-                arrays.append(self._arrays(variables, batch, key))
+                arrays.append(self._arrays(variables, batch, key, progress))
         return list(self.task.present(requests, arrays))
 
     def stream(self, variables: Variables, request: Any, *, seed: int = 0) -> Iterator[Artifact]:
@@ -74,23 +74,37 @@ class Sampler:
         """
         batches = self.task.prepare([request])
         with self._context():
-            variables = self.task.sampling_variables(variables)
+            variables = self._variables(variables, batches)
             pieces = itertools.chain.from_iterable(self.task.stream(variables, b, jax.random.key(seed)) for b in batches)
         while True:
             with self._context():  # not across a yield: the caller's code must not run inside it
                 piece = next(pieces, None)
             if piece is None:
                 return
+            if PROGRESS in piece:
+                continue
             artifacts = self.task.present([request], [piece])
             if len(batches) > 1 or len(artifacts) > 1:
                 raise RequestError("only one text can be streamed at a time; ask for one sample, or add --no-stream.")
             yield from artifacts
 
-    def _arrays(self, variables: Variables, batch: Batch, key: jax.Array) -> Mapping[str, Any]:
+    def _variables(self, variables: Variables, batches: Sequence[Batch]) -> Variables:
+        variables = self.task.sampling_variables(variables)
+        shared = self.task.shared(variables, batches)
+        return {**variables, **shared} if shared else variables
+
+    def _arrays(self, variables: Variables, batch: Batch, key: jax.Array, progress: bool) -> Mapping[str, Any]:
         if HOST not in batch:
             return jax.device_get(self._sample(variables, batch, key))
-        for piece in self.task.stream(variables, batch, key):
-            last = piece
+        with contextlib.ExitStack() as stack:
+            bar = None
+            for piece in self.task.stream(variables, batch, key):
+                if PROGRESS in piece:
+                    done, total = piece[PROGRESS]
+                    if bar is None:
+                        bar = stack.enter_context(tqdm(total=total, unit="step", disable=not (progress and is_main())))
+                    bar.update(done - bar.n)
+                last = piece
         return {name: value for name, value in last.items() if name != TEXT}
 
     def _context(self) -> contextlib.AbstractContextManager:

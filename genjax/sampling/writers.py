@@ -1,5 +1,6 @@
 """Artifacts to files and to the terminal. Nothing is overwritten unless that is asked for."""
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from genjax.sampling.summaries import writing
 from genjax.tasks.contract import Artifact
 
 GRID_GAP = 2  # white pixels between the images of a grid
+ARRAYS = ".npz"
 INDEX = "artifacts.jsonl"  # beside several files: which is which
 
 
@@ -25,7 +27,8 @@ def write(artifacts: Sequence[Artifact], target: Path | str, *, overwrite: bool 
 
     Text goes to one JSONL file (`.jsonl`, which is added to a name without ending): a line has prompt, text and metadata. One
     image or sound goes to a `.png` or `.wav` file. A `.png` for several images is their grid; a name without ending is a
-    folder with the grid, each image or sound by its number, and artifacts.jsonl.
+    folder with the grid, each image or sound by its number, and artifacts.jsonl. Beside the file of images that carry arrays
+    lies one of the same name that ends in `.npz`; the first axis of each array is that of the images.
 
     Raises:
         RequestError: nothing to write, a kind or ending without a writer, or the target exists (and `overwrite` is off).
@@ -47,7 +50,8 @@ def write(artifacts: Sequence[Artifact], target: Path | str, *, overwrite: bool 
 def check_target(target: Path | str, *, overwrite: bool = False) -> None:
     """Raises RequestError where writing to `target` would overwrite something; call it before anything is computed."""
     path = Path(target)
-    for taken in (path, path.with_name(path.name + ".jsonl")):
+    beside = [path.with_name(path.name + ".jsonl")] + ([path.with_suffix(ARRAYS)] if path.suffix == ".png" else [])
+    for taken in (path, *beside):  # arrays beside a picture that is not theirs would mislead
         if taken.exists() and not overwrite and not (taken.is_dir() and not any(taken.iterdir())):
             raise RequestError(f"{taken} exists; choose another --out, or add --overwrite to replace it.")
 
@@ -63,12 +67,24 @@ def _write_images(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
     if path.suffix:
         _expect(path, ".png", "images")
         _write_png(path, images[0] if len(images) == 1 else _grid_of(artifacts), [a.metadata for a in artifacts])
-        return [path]
+        return [path, *_write_arrays(artifacts, path)]
     files = _numbered(artifacts, path, ".png")
     for file, image, artifact in zip(files, images, artifacts, strict=True):
         _write_png(file, image, [artifact.metadata])
+        _write_arrays([artifact], file)
     _write_png(path / "grid.png", _grid_of(artifacts), [a.metadata for a in artifacts])
     return [path / "grid.png", *files]
+
+
+def _write_arrays(artifacts: Sequence[Artifact], picture: Path) -> list[Path]:
+    """Those of the artifacts that have any, beside their picture."""
+    held = [a.arrays for a in artifacts if a.arrays]
+    if not held:
+        return []
+    content = io.BytesIO()
+    np.savez(content, **{name: np.stack([arrays[name] for arrays in held]) for name in held[0]})
+    _replace(picture.with_suffix(ARRAYS), content.getvalue())
+    return [picture.with_suffix(ARRAYS)]
 
 
 def _write_audio(artifacts: Sequence[Artifact], path: Path) -> list[Path]:

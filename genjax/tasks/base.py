@@ -35,6 +35,9 @@ class BaseTask:
     def sampling_variables(self, variables: Variables) -> Variables:
         return variables
 
+    def shared(self, variables: Variables, batches: Sequence[Batch]) -> Variables:
+        return {}
+
     def prepare(self, requests: Sequence[Any]) -> Sequence[Batch]:
         raise RequestError(f"{type(self).__name__} does not sample.")
 

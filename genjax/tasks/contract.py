@@ -18,6 +18,9 @@ Variables = Mapping[str, Any]  # {component: {collection: tree of arrays}}
 Batch = Mapping[str, Any]  # {name: array}, the leading axis is the batch
 Metrics = Mapping[str, tuple[jax.Array, jax.Array]]  # {name: (total, weight)}: both add up over batches and devices
 
+HOST = "host"  # the entry of a batch that only the host reads: such a batch goes through `stream`
+PROGRESS = "progress"  # the entry of a piece of `stream` that tells (steps done, of how many)
+
 
 @struct.dataclass
 class Aux:
@@ -69,6 +72,7 @@ class Artifact:
     kind: str
     value: Any  # text: str; image: uint8 [height, width, 3]; audio: float [samples]
     metadata: Mapping[str, Any] = field(default_factory=dict)  # prompt, seed, log-probability, ... : all JSON-ready
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # of an image, for later requests: written beside it, as .npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,13 +148,17 @@ class Task(Protocol):
     def prepare(self, requests: Sequence[Any]) -> Sequence[Batch]:
         """Host side: requests to fixed-shape batches, in order. Raises RequestError before anything is compiled."""
 
+    def shared(self, variables: Variables, batches: Sequence[Batch]) -> Variables:
+        """Further components that some of the prepared batches need and that are the same for all. Called once, not per batch."""
+
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
         """Arrays for one prepared batch. Every knob that a user turns is a traced value in `batch`."""
 
     def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
         """The same as `sample` in pieces, driven by the host; the texts of the pieces' artifacts concatenate to those of
         `sample`, and the last piece holds all that `sample` gives. For a terminal, and for batches with an entry `host`
-        (not an array: what the host must look at between pieces, such as stop strings)."""
+        (not an array: what the host must look at between pieces, such as stop strings). A piece with an entry `progress`,
+        (steps done, of how many), tells how far long work has come, and only the last one holds arrays."""
 
     def present(self, requests: Sequence[Any], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         """Host side: the arrays of all prepared batches to artifacts, in the order of the requests."""

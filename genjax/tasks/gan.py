@@ -4,7 +4,8 @@ One step is a turn of the discriminator and, every `critic_steps` steps, one of 
 for, the lazy penalties (Karras et al., 2020, appendix B: as often as that, and as many times as strong).
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +22,16 @@ from genjax.data.mixture import MixtureInfo
 from genjax.diffusion import editing
 from genjax.diffusion.predictions import over
 from genjax.errors import ConfigError
-from genjax.tasks import gan_weights
+from genjax.tasks import gan_weights, style_samples
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.contract import HOST, Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, KINDS, Players, StylePlayers, make_players
 from genjax.tasks.gan_requests import GANRequest, prepare, present
 from genjax.tasks.labels import Labels
 from genjax.tasks.media import Images, medium_of
 from genjax.tasks.points import Points
-from genjax.tasks.sample_rows import row_keys
+from genjax.tasks.sample_rows import drawn
+from genjax.tasks.style_projection import Projector
 
 AUGMENTATION = "augmentation"  # the component whose collection "ada" is the state of adaptive augmentation
 ADA = "ada"
@@ -229,24 +231,25 @@ class GAN(BaseTask):
     def prepare(self, requests: Sequence[GANRequest]) -> Sequence[Batch]:
         return prepare(requests, self)
 
+    def shared(self, variables: Variables, batches: Sequence[Batch]) -> Variables:
+        return style_samples.directions(self.players, variables, batches)
+
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
-        draw = lambda rows: jax.vmap(lambda own: jax.random.normal(own, (self.players.latent,)))(row_keys(key, rows))  # noqa: E731
-        z, other, classes = draw(batch["latent"]), draw(batch["other"]) if "other" in batch else None, batch.get("classes")
-        if not isinstance(self.players, StylePlayers):
+        if isinstance(self.players, StylePlayers):
+            x = style_samples.images(self.players, variables, batch, key)
+        else:
+            z = drawn(key, batch["latent"], self.players.latent)
             if "share" in batch:
-                z = editing.spherical(z, other, over(batch["share"], z))
-            x, _ = self.players.generate(variables, z, classes, train=False)
-            return {"row": batch["row"], "value": self.medium.from_model(x)}
-        told = {"truncation": batch["truncation"], "cutoff": batch["cutoff"]}
-        styles, *others = (
-            self.players.styles(variables, v, classes, train=False, **told)[0] for v in (z, other) if v is not None
-        )
-        if "share" in batch:
-            styles = styles + over(batch["share"], styles) * (others[0] - styles)
-        elif "mixed" in batch:
-            styles = jnp.where(batch["mixed"][..., None], others[0], styles)
-        x = self.players.synthesize(variables, styles, key=None)
+                z = editing.spherical(z, drawn(key, batch["other"], self.players.latent), over(batch["share"], z))
+            x, _ = self.players.generate(variables, z, batch.get("classes"), train=False)
         return {"row": batch["row"], "value": self.medium.from_model(x)}
+
+    def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
+        return self._projector.stream(variables, batch, key) if HOST in batch else super().stream(variables, batch, key)
+
+    @functools.cached_property
+    def _projector(self) -> Projector:
+        return Projector(self.players, self.medium)
 
     def present(self, requests: Sequence[GANRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         return present(requests, arrays, self)

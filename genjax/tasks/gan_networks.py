@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Key
 
 from genjax.config import choose, plain, structure
@@ -19,7 +20,7 @@ from genjax.models.sngan import SNGANConfig, SNGANCritic, SNGANGenerator
 from genjax.models.sngan_sizes import SNGAN_SIZES
 from genjax.models.style_config import StyleGAN2Config
 from genjax.models.style_discriminator import StyleDiscriminator
-from genjax.models.style_generator import AVERAGE, StyleGenerator, draw_crossover, mix_styles
+from genjax.models.style_generator import AVERAGE, NOISE_IMAGES, StyleGenerator, draw_crossover, mix_styles
 from genjax.models.style_sizes import STYLE_SIZES
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
@@ -173,11 +174,39 @@ class StylePlayers(Players):
         return styles, moved
 
     def synthesize(
-        self, variables: Mapping[str, Any], styles: Float[Array, "batch layers width"], key: Key[Array, ""] | None
+        self,
+        variables: Mapping[str, Any],
+        styles: Float[Array, "batch layers width"],
+        key: Key[Array, ""] | None,
+        noise_images: Mapping[str, Float[Array, "batch height width"]] | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        """Images of styles. Without a key, noise is the same in every image."""
+        """Images of styles. Without a key, noise is the same in every image, or `noise_images`, by their paths."""
+        held = variables[GENERATOR]
+        if noise_images is not None:
+            held = dict(held) | {NOISE_IMAGES: unflatten_dict(noise_images, sep="/")}
         noise = {"noise": "const"} if key is None else {"noise": "random", "rngs": {"noise": key}}
-        return self.kind.generator(self.config).apply(variables[GENERATOR], styles, method="synthesize", **noise)
+        return self.kind.generator(self.config).apply(held, styles, method="synthesize", **noise)
+
+    @property
+    def noise_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of the images of noise, by their paths."""
+        module, z = self.kind.generator(self.config), jnp.zeros((1, self.latent))
+        told = (jnp.zeros(1, jnp.int32),) if self.config.num_classes else ()
+        held = jax.eval_shape(module.init, jax.random.key(0), z, *told)[NOISE_IMAGES]
+        return {path: image.shape for path, image in flatten_dict(held, sep="/").items()}
+
+    def drawn_styles(self, variables: Mapping[str, Any], count: int) -> Float[Array, "count width"]:
+        """The w of latents that are always the same, with classes in turn where there are any: what W is judged by."""
+        c = self.config
+        classes = jnp.arange(count) % c.num_classes if c.num_classes else None
+        z = jax.random.normal(jax.random.key(0), (count, self.latent))
+        return self.styles(variables, z, classes, train=False)[0][:, 0]
+
+    def features(
+        self, variables: Mapping[str, Any], images: Float[Array, "batch height width channels"]
+    ) -> tuple[Float[Array, "batch h w features"], ...]:
+        """What each block of the discriminator sees."""
+        return self.kind.discriminator(self.config).apply(variables[DISCRIMINATOR], images, features=True)
 
 
 def _apply(module: nn.Module, variables: Mapping[str, Any], x: Array, classes: Array | None, train: bool):
