@@ -35,6 +35,7 @@ class Procedure:
         exploration: the deviation of the noise on styles at the start, as a share of that of all styles.
         exploring: the share of the steps over which it fades, with the square of what is left of them.
         decorrelation: the weight of `correlation`.
+        tied: whether all layers have one style (W), or each its own (W+).
     """
 
     steps: Any = 1000
@@ -44,6 +45,7 @@ class Procedure:
     exploration: Any = 0.05
     exploring: Any = 0.75
     decorrelation: Any = 1e5
+    tied: Any = True
 
 
 @struct.dataclass
@@ -51,7 +53,6 @@ class Projection:
     """How far it has come.
 
     Attributes:
-        styles: one for all layers (W), or one for each (W+).
         noise: images by name, square, their sides powers of two.
         adam: the optimizer's memory of both.
         step: how many are done.
@@ -78,20 +79,23 @@ def advance(
     """One step.
 
     Args:
-        distance: of what styles and noise make from each row's image; styles have the state's shape.
+        distance: of what styles and noise make from each row's image.
         deviation: of all styles from their mean; see `spread`.
         keys: of each row, for all steps.
     """
 
+    p, moved = procedure, (state.styles, state.noise)
+    drawn = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, state.step), state.styles.shape[1:]))(keys)
+    around = deviation * exploration(p, state.step) * jnp.where(p.tied, drawn[:, :1], drawn)
+
     def loss(moved):
         styles, noise = moved
-        draw = lambda key: jax.random.normal(jax.random.fold_in(key, state.step), styles.shape[1:])  # noqa: E731
-        explored = styles + deviation * exploration(procedure, state.step) * jax.vmap(draw)(keys)
-        return (distance(explored, noise) + procedure.decorrelation * correlation(noise)).sum()
+        return (distance(styles + around, noise) + p.decorrelation * correlation(noise)).sum()
 
-    moved = state.styles, state.noise
-    moves, adam = ADAM.update(jax.grad(loss)(moved), state.adam)
-    rate = learning_rate(procedure, state.step)
+    slopes, noise_slopes = jax.grad(loss)(moved)
+    slopes = jnp.where(p.tied, slopes.sum(1, keepdims=True), slopes)
+    moves, adam = ADAM.update((slopes, noise_slopes), state.adam)
+    rate = learning_rate(p, state.step)
     styles, noise = jax.tree.map(lambda x, move: x - rate * move, moved, moves)
     return Projection(styles, standardized(noise), adam, state.step + 1)
 

@@ -3,7 +3,6 @@
 The search (see `adversarial.projection`) is driven by the host, a few steps at a time, so that it can be seen to come on.
 """
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +59,8 @@ def prepare(r: "GANRequest", first: int, task: "GAN") -> list[Batch]:
         batch = {
             "row": filled(first + start + np.arange(len(part)), full, -1).astype(np.int32),
             "image": filled(part, full),
-            "procedure": Procedure(steps=np.int32(r.project_steps)),
-            HOST: {"distance": Distance(r.distance, vgg[0]), "space": r.project, "steps": r.project_steps},
+            "procedure": Procedure(steps=np.int32(r.project_steps), tied=np.bool_(r.project == "w")),
+            HOST: {"distance": Distance(r.distance, vgg[0]), "steps": r.project_steps},
         }
         batches.append(batch | ({VGG_COMPONENT: vgg[1]} if r.vgg else {}))
     return batches
@@ -90,7 +89,7 @@ def present(r: "GANRequest", first: int, arrays: Sequence[Batch], task: "GAN") -
 
 
 class Projector:
-    """The search as compiled programs, for each kind of distance, space and number of images.
+    """The search as compiled programs, for each kind of distance and number of images.
 
     Args:
         players, medium: of the run.
@@ -106,7 +105,7 @@ class Projector:
         self.chunk = chunk or (1 if jax.default_backend() == "cpu" else CHUNK)
         self.compilations = 0
         options = compiler_options()
-        self._start = jax.jit(self.start, static_argnums=(0, 1), compiler_options=options)
+        self._start = jax.jit(self.start, static_argnums=0, compiler_options=options)
         self._advance = jax.jit(self.advance, static_argnums=0, donate_argnums=2, compiler_options=options)
         self._outcome = jax.jit(self.outcome, static_argnums=0, compiler_options=options)
 
@@ -115,7 +114,7 @@ class Projector:
         host, arrays = batch[HOST], {name: value for name, value in batch.items() if name != HOST}
         distance, steps = host["distance"], host["steps"]
         variables = {**variables, VGG_COMPONENT: arrays.pop(VGG_COMPONENT, {})}
-        state, given = self._start(distance, host["space"], variables, arrays, key)
+        state, given = self._start(distance, variables, arrays, key)
         before = self._outcome(distance, variables, state, given["target"])["distance"]
         for done in range(0, steps, self.chunk):
             count = min(self.chunk, steps - done)
@@ -124,14 +123,13 @@ class Projector:
             yield {PROGRESS: (done + count, steps)}
         found = self._outcome(distance, variables, state, given["target"])
         ends = {"distance_start": before, "distance_end": found.pop("distance")}
-        yield to_host({"row": jnp.asarray(arrays["row"]), **found, **ends, "noise": state.noise})
+        yield to_host({"row": jnp.asarray(arrays["row"]), **found, **ends, "styles": state.styles, "noise": state.noise})
 
-    def start(self, distance: Distance, space: str, variables: Variables, batch: Batch, key: jax.Array):
+    def start(self, distance: Distance, variables: Variables, batch: Batch, key: jax.Array):
         """The state before the first step, and what no step changes."""
         self.compilations += 1
         count, c = len(batch["row"]), self.players.config
         mean, deviation = projection.spread(self.players.drawn_styles(variables, DRAWN))
-        layers = c.num_styles if space == "w+" else 1
         noise_key, search_key = jax.random.split(key)
         shapes = self.players.noise_shapes
         noise_keys = jax.vmap(lambda own: jax.random.split(own, len(shapes)))(row_keys(noise_key, batch["row"]))
@@ -140,7 +138,7 @@ class Projector:
             for number, (path, shape) in enumerate(shapes.items())
         }
         target = distance.features(self.players, variables, self.medium.to_model(batch["image"]))
-        state = projection.start(jnp.broadcast_to(mean, (count, layers, c.style_width)), noise)
+        state = projection.start(jnp.broadcast_to(mean, (count, c.num_styles, c.style_width)), noise)
         return state, {"target": target, "deviation": deviation, "keys": row_keys(search_key, batch["row"])}
 
     def advance(
@@ -148,21 +146,17 @@ class Projector:
     ) -> Projection:
         """The state `count` steps later."""
         self.compilations += 1
-        near = functools.partial(self._distance, distance, variables, given["target"])
+
+        def near(styles, noise):
+            made = self.players.synthesize(variables, styles, key=None, noise_images=noise)
+            return distance.between(distance.features(self.players, variables, made), given["target"])
+
         step = lambda _, state: projection.advance(near, state, procedure, given["deviation"], given["keys"])  # noqa: E731
         return step(0, state) if self.chunk == 1 else jax.lax.fori_loop(0, count, step, state)
 
     def outcome(self, distance: Distance, variables: Variables, state: Projection, target) -> dict[str, jax.Array]:
         """What the styles make as they are, without the noise that explores around them."""
         self.compilations += 1
-        made = self._made(variables, state.styles, state.noise)
-        styles = jnp.broadcast_to(state.styles, (len(made), self.players.config.num_styles, state.styles.shape[-1]))
+        made = self.players.synthesize(variables, state.styles, key=None, noise_images=state.noise)
         found = distance.between(distance.features(self.players, variables, made), target)
-        return {"value": self.medium.from_model(made), "styles": styles, "distance": found}
-
-    def _distance(self, distance: Distance, variables: Variables, target, styles, noise) -> jax.Array:
-        return distance.between(distance.features(self.players, variables, self._made(variables, styles, noise)), target)
-
-    def _made(self, variables: Variables, styles, noise) -> jax.Array:
-        layers = (len(styles), self.players.config.num_styles, styles.shape[-1])
-        return self.players.synthesize(variables, jnp.broadcast_to(styles, layers), key=None, noise_images=noise)
+        return {"value": self.medium.from_model(made), "distance": found}
