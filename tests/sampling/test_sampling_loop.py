@@ -183,3 +183,35 @@ def test_variables_on_a_mesh_stay_there(cpu_devices):
     everywhere = jax.device_put(VARIABLES, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
     requests = [Request(prompt="abc", max_new_tokens=9)]
     assert texts(sample(Letters(), everywhere, requests, mesh=mesh)) == texts(sample(Letters(), VARIABLES, requests))
+
+
+class Steps(BaseTask):
+    """Long work that tells how far it is, with a component that all batches share."""
+
+    def __init__(self):
+        self.shares = 0
+
+    def prepare(self, requests):
+        return [{"host": request} for request in requests]
+
+    def shared(self, variables, batches):
+        self.shares += 1
+        return {"count": len(batches)}
+
+    def stream(self, variables, batch, key):
+        yield {"progress": (2, 3)}
+        yield {"progress": (3, 3)}
+        yield {"found": batch["host"] + variables["scale"] * variables["count"]}
+
+    def present(self, requests, arrays):
+        return [Artifact("text", str(batch["found"])) for batch in arrays]
+
+
+def test_long_work_tells_its_steps_and_shares_what_all_batches_need(capsys):
+    task = Steps()
+    found = sample(task, {"scale": 10}, [1, 2], progress=True)
+    assert [a.value for a in found] == ["21", "22"] and task.shares == 1
+    told = capsys.readouterr().err
+    assert "3/3" in told and "step/s" in told
+    assert [a.value for a in Sampler(task).stream({"scale": 10}, 1)] == ["11"]
+    assert capsys.readouterr().err == ""

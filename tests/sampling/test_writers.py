@@ -52,6 +52,19 @@ def test_several_images_are_a_grid_or_a_folder(tmp_path):
     assert index[3] == {"file": "0003.png", "prompt": "p3"}
 
 
+def test_arrays_lie_beside_their_picture_and_are_not_overwritten(tmp_path):
+    carried = [Artifact(a.kind, a.value, a.metadata, {"x/y": np.full((2, 3), i)}) for i, a in enumerate(images(3))]
+    files = write(carried, tmp_path / "all.png")
+    assert [f.name for f in files] == ["all.png", "all.npz"]
+    assert np.load(files[1])["x/y"].tolist() == [[[i] * 3] * 2 for i in range(3)]
+    write(carried, tmp_path / "folder")
+    assert np.load(tmp_path / "folder" / "0002.npz")["x/y"].tolist() == [[[2] * 3] * 2]
+    files[0].unlink()
+    with pytest.raises(RequestError, match="all.npz exists; choose another --out, or add --overwrite"):
+        check_target(tmp_path / "all.png")
+    check_target(tmp_path / "other.png")
+
+
 def test_a_grid_of_different_sizes_is_filled_up_with_white():
     sheet = grid([np.zeros((2, 2, 3), np.uint8), np.zeros((4, 3, 3), np.uint8)])
     assert sheet.shape == (4, 8, 3)
