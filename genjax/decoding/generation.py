@@ -16,6 +16,7 @@ from genjax.decoding.beam import beam_search
 from genjax.decoding.search import DecodeState, Step, advance, row_keys, start
 from genjax.decoding.stopping import DecodeBytes, TextStream
 from genjax.layers.cache import KVCache
+from genjax.parallel.processes import to_host
 
 NewCache = Callable[[int, int], KVCache]
 RESULTS = ("output", "num_tokens", "log_probs", "ended")
