@@ -6,7 +6,7 @@ for, the lazy penalties (Karras et al., 2020, appendix B: as often as that, and 
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -249,7 +249,8 @@ class GAN(BaseTask):
 
     @functools.cached_property
     def _projector(self) -> Projector:
-        return Projector(self.players, self.medium)
+        players = replace(self.players, config=replace(self.players.config, dtype="float32"))  # as published: it goes by slopes
+        return Projector(players, self.medium)
 
     def present(self, requests: Sequence[GANRequest], arrays: Sequence[Batch]) -> Sequence[Artifact]:
         return present(requests, arrays, self)

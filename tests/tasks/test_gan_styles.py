@@ -119,6 +119,17 @@ def test_a_sweep_goes_along_a_principal_direction_of_w(styles, own):
         np.testing.assert_allclose(found[:, column, 1:3] - found[:, 1, 1:3], np.broadcast_to(sign * move, (2, 2, 6)), atol=1e-3)
 
 
+def test_w_of_a_model_that_knows_classes_is_that_of_all_in_turn():
+    task = build(STYLES | {"conditional": True})
+    variables = made_up(task)
+    found = jax.jit(lambda v: task.players.drawn_styles(v, 5))(variables)
+    z = jax.random.normal(jax.random.key(0), (5, 6))
+    of = jax.jit(lambda v: task.players.styles(v, z, jnp.array([0, 1, 2, 0, 1]), train=False)[0][:, 3])
+    np.testing.assert_allclose(found, of(variables), rtol=1e-5)
+    seen = jax.eval_shape(lambda v: task.players.features(v, jnp.zeros((2, 8, 8, 1))), variables)
+    assert [x.shape for x in seen] == [(2, 4, 4, 8)]
+
+
 class Linear:
     """Players whose images are linear in styles and noise."""
 
