@@ -1,9 +1,9 @@
 """How far a made image is from a given one: by what a network sees in both, or by their pixels.
 
 The published projection looks with LPIPS, whose weights come with no run. What every run has is its discriminator, which has
-learned what matters in images of this kind, and whose features search well (Pan et al., 2020: "Exploiting deep generative
-prior", section 3.2: better than VGG's); so that it is what is taken unless one asks for another. Mean squared pixels need
-nothing, but find the blurred mean of what could be. VGG's features are there for who has torchvision's file.
+learned what matters in images of this kind, and by whose features generators have been fitted to pictures (Pan et al., 2020:
+"Exploiting deep generative prior"); so that it is what is taken unless one asks for another. Mean squared pixels need no
+network, but find the blurred mean of what could be. VGG's features are there for who has torchvision's file.
 """
 
 from collections.abc import Mapping
