@@ -28,10 +28,8 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
         GenjaxError: anything that the person at the keyboard can mend.
     """
     processes.initialize()
-    if options.out:
-        if options.stream:
-            raise RequestError("--stream shows the text in the terminal, --out writes it to a file; choose one.")
-        writers.check_target(options.out, overwrite=options.overwrite)
+    if options.out and options.stream:
+        raise RequestError("--stream shows the text in the terminal, --out writes it to a file; choose one.")
     if options.attention:
         if options.out or options.stream:
             raise RequestError("--attention writes a picture and no samples; leave --out and --stream out, or run twice.")
@@ -50,6 +48,10 @@ def run(options: argparse.Namespace, rest: Sequence[str], usage: str) -> None:
     if options.help:
         print(f"{usage}\noptions of this model:\n{help_text(task.request_type)}")
         return
+    if options.out:
+        writers.check_target(options.out, task.makes, overwrite=options.overwrite)
+    elif task.makes != "text" and not options.attention:
+        raise RequestError(f"{writers.PLURALS[task.makes]} cannot be shown in the terminal; add --out FILE.")
     common = parse_options(task.request_type, rest, others=list(vars(options)))
     requests = make_requests(task.request_type, common, options.prompt, options.prompts)
     if options.attention and len(requests) > 1:

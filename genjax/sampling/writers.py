@@ -18,6 +18,8 @@ from genjax.sampling.summaries import writing
 from genjax.tasks.contract import Artifact
 
 GRID_GAP = 2  # white pixels between the images of a grid
+ENDINGS = {"text": ".jsonl", "image": ".png", "audio": ".wav"}  # of the file of artifacts of a kind
+PLURALS = {"text": "texts", "image": "images", "audio": "sounds"}
 ARRAYS = ".npz"
 INDEX = "artifacts.jsonl"  # beside several files: which is which
 
@@ -42,14 +44,18 @@ def write(artifacts: Sequence[Artifact], target: Path | str, *, overwrite: bool 
     path = Path(target)
     if kinds[0] == "text" and not path.suffix:
         path = path.with_name(path.name + ".jsonl")
-    check_target(path, overwrite=overwrite)
+    check_target(path, kinds[0], overwrite=overwrite)
     with writing(path):
         return WRITERS[kinds[0]](artifacts, path)
 
 
-def check_target(target: Path | str, *, overwrite: bool = False) -> None:
-    """Raises RequestError where writing to `target` would overwrite something; call it before anything is computed."""
+def check_target(target: Path | str, kind: str = "", *, overwrite: bool = False) -> None:
+    """Raises RequestError where writing to `target` would overwrite something, or, where a kind of artifacts is named, where it
+    has another kind's ending; call it before anything is computed."""
     path = Path(target)
+    if kind and path.suffix and path.suffix != ENDINGS[kind]:
+        ending = ENDINGS[kind]
+        raise RequestError(f"{PLURALS[kind]} are written to {ending} files, but --out is {path}; give it that ending, or none.")
     beside = [path.with_name(path.name + ".jsonl")] + ([path.with_suffix(ARRAYS)] if path.suffix == ".png" else [])
     for taken in (path, *beside):  # arrays beside a picture that is not theirs would mislead
         if taken.exists() and not overwrite and not (taken.is_dir() and not any(taken.iterdir())):
@@ -57,7 +63,6 @@ def check_target(target: Path | str, *, overwrite: bool = False) -> None:
 
 
 def _write_text(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
-    _expect(path, ".jsonl", "texts")
     _replace(path, "".join(_line({"prompt": None, "text": a.value} | a.metadata) for a in artifacts).encode())
     return [path]
 
@@ -65,7 +70,6 @@ def _write_text(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
 def _write_images(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
     images = [np.asarray(a.value) for a in artifacts]
     if path.suffix:
-        _expect(path, ".png", "images")
         _write_png(path, images[0] if len(images) == 1 else _grid_of(artifacts), [a.metadata for a in artifacts])
         return [path, *_write_arrays(artifacts, path)]
     files = _numbered(artifacts, path, ".png")
@@ -91,7 +95,6 @@ def _write_audio(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
     if not path.suffix:
         files = _numbered(artifacts, path, ".wav")
     else:
-        _expect(path, ".wav", "sounds")
         if len(artifacts) > 1:
             raise RequestError(f"{path} can hold one of {len(artifacts)} sounds; give --out a folder, a name without ending.")
         files = [path]
@@ -164,11 +167,6 @@ def listing(artifacts: Sequence[Artifact]) -> str:
 def _with_findings(artifact: Artifact) -> str:
     found = artifact.metadata.get("findings")
     return full_text(artifact) + (f"\n--- findings ---\n{findings.describe(found)}" if found else "")
-
-
-def _expect(path: Path, suffix: str, what: str) -> None:
-    if path.suffix != suffix:
-        raise RequestError(f"{what} are written to {suffix} files, but --out is {path}; give it that ending, or none.")
 
 
 def _numbered(artifacts: Sequence[Artifact], folder: Path, suffix: str) -> list[Path]:

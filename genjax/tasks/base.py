@@ -15,6 +15,7 @@ class BaseTask:
     units_per_step: tuple[str, int] = ("examples", 0)
     flops_per_step: float = 0.0
     request_type: type | None = None
+    makes: str = "text"
     notes: tuple[str, ...] = ()
 
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:

@@ -136,6 +136,10 @@ class Task(Protocol):
     # The sample loop's corridor: requests -> fixed-shape batch -> sample -> artifacts.
 
     @property
+    def makes(self) -> str:
+        """The kind of all artifacts: "text", "image" or "audio"."""
+
+    @property
     def request_type(self) -> type:
         """A frozen dataclass of everything a user may ask for; field metadata {"help": ...} makes `--help`."""
 

@@ -76,6 +76,10 @@ class Diffusion(BaseTask):
     request_type = DiffusionRequest
 
     @property
+    def makes(self) -> str:
+        return self.medium.kind
+
+    @property
     def component(self) -> str:
         return kind_of(self.model_config)
 

@@ -88,6 +88,10 @@ class GAN(BaseTask):
     request_type = GANRequest
 
     @property
+    def makes(self) -> str:
+        return self.medium.kind
+
+    @property
     def objective(self) -> Objective:
         return OBJECTIVES[self.config.objective]
 

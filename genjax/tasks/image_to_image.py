@@ -64,6 +64,7 @@ class ImageToImage(BaseTask):
     info: ImagePairsInfo
 
     request_type = ImageToImageRequest
+    makes = "image"
     # Each way from one kind of images to the other: the components of its generator and of the discriminator that judges its
     # results, and the batch's columns of what is given and what is wanted.
     ways: tuple[tuple[str, str, str, str], ...] = (("generator", "discriminator", "source", "target"),)

@@ -24,10 +24,12 @@ class Medium(Protocol):
         shape: of a sample, channels last.
         dtype: of the column.
         units: what a run's rate counts.
+        kind: of artifacts.
     """
 
     column: str
     units: str
+    kind: str
     dtype: Any
 
     @property
@@ -58,6 +60,7 @@ class Images(Grid):
 
     column = "image"
     units = "images"
+    kind = "image"
     dtype = jnp.uint8
 
     def to_model(self, values):
@@ -70,7 +73,7 @@ class Images(Grid):
         """The image; with a film, its frames from left to right and the image at the end."""
         frames = [*([] if film is None else film), value]
         picture = np.concatenate(frames, axis=1)
-        return Artifact("image", np.broadcast_to(picture, (*picture.shape[:2], 3)), metadata)
+        return Artifact(self.kind, np.broadcast_to(picture, (*picture.shape[:2], 3)), metadata)
 
     def reduced(
         self, x: Float[Array, "batch height width channels"], factor: int
@@ -97,6 +100,7 @@ class FramedSounds:
 
     column = "features"
     units = "sounds"
+    kind = "audio"
     dtype = jnp.float32
 
     @property
@@ -114,7 +118,7 @@ class FramedSounds:
         """The sound at the end: the way to it is not to be heard."""
         s = self.info.spectrogram
         samples = s.sound(value) if self.info.features == "mel" else value[:, 0]
-        return Artifact("audio", samples, {**metadata, "sample_rate": s.sample_rate})
+        return Artifact(self.kind, samples, {**metadata, "sample_rate": s.sample_rate})
 
 
 class Latents(Grid):
@@ -122,6 +126,7 @@ class Latents(Grid):
 
     column = "latent"
     units = "latents"
+    kind = "image"
     dtype = jnp.float32
 
     def to_model(self, values):
@@ -136,7 +141,7 @@ class Latents(Grid):
         low, high = seen.min((0, 1)), seen.max((0, 1))
         picture = (255 * (seen - low) / np.maximum(high - low, 1e-6)).astype(np.uint8)
         return Artifact(
-            "image", np.broadcast_to(picture if self.channels >= 3 else picture[..., :1], (*value.shape[:2], 3)), metadata
+            self.kind, np.broadcast_to(picture if self.channels >= 3 else picture[..., :1], (*value.shape[:2], 3)), metadata
         )
 
 

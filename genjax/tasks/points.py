@@ -19,6 +19,7 @@ class Points:
 
     column = "point"
     units = "points"
+    kind = "image"
     dtype = jnp.float32
     shape = (2,)
 
@@ -39,4 +40,4 @@ class Points:
         columns, rows = np.round((np.stack([value[:, 0], -value[:, 1]]) + reach) / (2 * reach) * (size - 1)).astype(int)
         seen = (columns >= 0) & (columns < size) & (rows >= 0) & (rows < size)
         picture[rows[seen], columns[seen]] = (200, 30, 40)
-        return Artifact("image", picture, {**metadata, "outside": int((~seen).sum())})
+        return Artifact(self.kind, picture, {**metadata, "outside": int((~seen).sum())})

@@ -73,6 +73,7 @@ class SuperResolution(BaseTask):
     info: ImagesInfo
 
     request_type = SuperResolutionRequest
+    makes = "image"
 
     @property
     def scale(self) -> int:

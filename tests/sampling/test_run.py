@@ -209,3 +209,19 @@ def test_sample_py_draws_where_the_model_looks(run, tmp_path, capsys):
     (one,) = task.attention(variables, task.request_type(prompt="hello"))
     assert one.weights.shape == (2, 2, 5, 5) and one.queries == one.keys == tuple("hello")
     assert np.abs(np.triu(one.weights, 1)).max() == 0 and np.abs(one.weights.sum(-1) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "target,message",
+    [
+        ([], "images cannot be shown in the terminal; add --out FILE"),
+        (["--out=ring.wav"], "images are written to .png files, but --out is ring.wav"),
+        (["--stream"], "images cannot be shown in the terminal"),
+    ],
+)
+def test_where_pictures_cannot_go_is_said_before_weights_are_read(target, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = {"task": {"name": "gan", "network": "points"}, "data": {"name": "mixture"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))  # no checkpoints: to read them would be another error
+    assert sample.main(["--workdir=.", *target]) == 2
+    assert message in capsys.readouterr().err
