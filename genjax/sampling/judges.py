@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import UInt8
 
 from genjax.config import config_hash
@@ -26,19 +27,24 @@ from genjax.tasks.speech import Speech
 Judge = Callable[[Sequence[Artifact]], list[Mapping[str, str]]]
 
 
-def feature_network(workdir: Path | str) -> FeatureNetwork:
+def feature_network(workdir: Path | str, mesh: Mesh | None = None) -> FeatureNetwork:
     """The features and logits of a classifier that a run trained; its figures bear the names of network and run, and the step.
+
+    Args:
+        mesh: the devices over which it is laid; None: the default device.
 
     Raises:
         GenjaxError: no run, or one of another task.
     """
-    task, variables, step = _open(workdir)
+    task, variables, step = _open(workdir, mesh)
     if not isinstance(task, Classification):
         raise RequestError(f"{workdir} is no run of task 'classification', whose features could measure images.")
-    return _features_of(task, variables, workdir, step)
+    return _features_of(task, variables, workdir, step, mesh)
 
 
-def _features_of(task: Classification, variables: Variables, workdir: Path | str, step: int | None) -> FeatureNetwork:
+def _features_of(
+    task: Classification, variables: Variables, workdir: Path | str, step: int | None, mesh: Mesh | None
+) -> FeatureNetwork:
     p, channels = task.preprocessor, task.model_config.channels
 
     def apply(variables: Variables, images: jax.Array) -> Features:
@@ -51,18 +57,17 @@ def _features_of(task: Classification, variables: Variables, workdir: Path | str
         return Features(found.features[:, 0], found.logits)
 
     name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{step}"
-    return FeatureNetwork(name, p.height, apply, variables)
+    return FeatureNetwork(name, p.height, apply, variables, mesh=mesh)
 
 
-def judge_of(workdir: Path | str) -> Judge:
+def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
     """What a run's model says of samples: the class of images, the text of sounds.
 
-    Raises:
-        GenjaxError: no run, or one of another task.
+    Arguments and errors as for `feature_network`.
     """
-    task, variables, step = _open(workdir)
+    task, variables, step = _open(workdir, mesh)
     if isinstance(task, Classification):
-        network = _features_of(task, variables, workdir, step)
+        network = _features_of(task, variables, workdir, step, mesh)
 
         def classes(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
             logits = network.features(stacked(artifacts)).logits
@@ -70,7 +75,7 @@ def judge_of(workdir: Path | str) -> Judge:
 
         return classes
     if isinstance(task, Speech):
-        sampler = Sampler(task)
+        sampler = Sampler(task, mesh=mesh)
 
         def texts(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
             with tempfile.TemporaryDirectory() as folder:
@@ -126,6 +131,6 @@ def spread(found: Sequence[Mapping[str, str]]) -> dict[str, float]:
     return {"effective_classes": float(np.exp(-(shares * np.log(shares)).sum()))}
 
 
-def _open(workdir: Path | str) -> tuple[Task, Variables, int | None]:
+def _open(workdir: Path | str, mesh: Mesh | None) -> tuple[Task, Variables, int | None]:
     task = run_task(workdir)
-    return task, run_variables(workdir, task), newest_checkpoint(workdir)
+    return task, run_variables(workdir, task, mesh=mesh), newest_checkpoint(workdir)

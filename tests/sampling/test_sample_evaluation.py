@@ -2,17 +2,20 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from genjax import data
 from genjax.data.sources import shapes
-from genjax.errors import RequestError
+from genjax.errors import ConfigError, GenjaxError, RequestError
 from genjax.evaluation.images.collection import collect
-from genjax.evaluation.images.measures import measure
-from genjax.sampling import judges, sample_evaluation
+from genjax.evaluation.images.measures import MeasureConfig, measure
+from genjax.sampling import judges, open_run, sample_evaluation
+from genjax.sampling.run import read_config
 from genjax.tasks.contract import Artifact
 from genjax.training import train
+from genjax.training.metrics import read_metrics
 from tests.data.pictures import png, write_zip
 
 COLORS = {"dark": (40, 30, 30), "light": (220, 230, 220)}
@@ -36,7 +39,11 @@ def runs(tmp_path_factory):
     )
     unet = {"widths": (8,), "blocks": 1, "groups": 4, "attention_levels": (), "middle_attention": False}
     task = {"name": "diffusion", "model": unet, "process": {"prediction": "edm"}, "sampling": {"steps": 4, "sampler": "ddim"}}
-    train(shared | {"task": task, "train": {"steps": 4, "checkpoint_every": 2}}, folder / "diffusion")
+    measure = {"features": "$RUNS/classifier", "samples": 7, "request": {"steps": 3}}
+    settings = {"steps": 4, "checkpoint_every": 2, "measure_every": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNS", str(folder))
+        train(shared | {"task": task, "measure": measure, "train": settings}, folder / "diffusion")
     return folder
 
 
@@ -60,11 +67,49 @@ def test_every_checkpoint_is_measured_by_the_named_features(runs, tmp_path):
     assert list((runs / "diffusion" / "cache").glob("features-*"))
 
 
+def test_a_run_measures_itself_as_the_command_does(runs, tmp_path):
+    """On eight devices, and the command on one: what is rounded differs; and measuring does not change what is trained."""
+    records = {line["step"]: line for line in read_metrics(runs / "diffusion" / "metrics.jsonl")}
+    rows = evaluate(
+        *(runs, "--samples=7", f"--features={runs}/classifier", "--checkpoint=all", "--steps=3", f"--out={tmp_path}/curve")
+    )
+    for row in rows:
+        named = {f"samples/{name}": value for name, value in row["figures"].items()}
+        found = {name: value for name, value in records[row["checkpoint"]].items() if name.startswith("samples/")}
+        assert found == pytest.approx(named, rel=1e-3) and "samples/agreement_class" in found
+    config = read_config(runs / "diffusion")
+    steps = {"steps": 4, "checkpoint_every": 4}
+    train({name: config[name] for name in ("data", "optimizer", "task")} | {"train": steps}, tmp_path / "plain")
+    (_, one), (_, two) = (open_run(path) for path in (runs / "diffusion", tmp_path / "plain"))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_what_cannot_be_measured_is_said_before_the_first_step(runs, tmp_path):
+    config = {name: read_config(runs / "diffusion")[name] for name in ("data", "task")}
+    words = {"name": "text", "source": "stdlib", "batch_size": 8, "sequence_length": 8, "tokenizer": {"name": "byte"}}
+    model = {"num_layers": 1, "num_heads": 1, "embed_dim": 8, "context_length": 8}
+    texts = {"task": {"name": "language_model", "model": model}, "data": words}
+    features = {"features": f"{runs}/classifier"}
+    for change, message in (
+        ({}, "measure_every is 3, but .* it names nothing to measure with"),
+        ({"measure": {"features": f"{runs}/none"}}, "there is no run directory"),
+        ({"measure": {"features": f"{runs}/diffusion"}}, "is no run of task 'classification'"),
+        ({"measure": features | {"request": {"stepz": 1}}}, "did you mean request.steps"),
+        ({"measure": features | {"samples": 1}}, "samples is 1; measure 2 or more"),
+        (texts | {"measure": features}, "LanguageModel makes no images or sounds from noise"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(config | change | {"train": {"steps": 4, "measure_every": 3}}, tmp_path / "run")
+        assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_the_real_images_are_at_no_distance_from_themselves(runs):
     network = judges.feature_network(runs / "classifier")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
-    found = measure(collect(network, [images]), collect(network, [images[:25], images[25:]]), sample_evaluation._config(40))
+    found = measure(
+        collect(network, [images]), collect(network, [images[:25], images[25:]]), MeasureConfig(kernel_subset_size=40)
+    )
     assert abs(found.figures[f"{network.name}/fid"]) < 1e-6 and found.figures[f"{network.name}/coverage"] == 1
 
 
@@ -115,7 +160,7 @@ def test_messages(runs, tmp_path):
         ((out, f"--features={runs}/classifier", "--stepz=1"), "did you mean --steps"),
         ((f"--out={runs}", f"--features={runs}/classifier"), "already holds files"),
     ):
-        with pytest.raises(RequestError, match=message):
+        with pytest.raises(GenjaxError, match=message):
             evaluate(runs, *arguments)
     artifacts = [Artifact("image", np.zeros((size, 8, 3), np.uint8), {}) for size in (8, 4)]
     with pytest.raises(RequestError, match="of several sizes"):
