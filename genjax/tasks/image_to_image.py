@@ -18,8 +18,10 @@ from genjax.adversarial.pool import ImagePool
 from genjax.config import structure
 from genjax.data.image_pairs import ImagePairsInfo
 from genjax.errors import ConfigError
+from genjax.tasks import image_to_image_weights
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.image_to_image_requests import ImageToImageRequest, prepare, present
 from genjax.tasks.media import Images, psnr
 from genjax.tasks.sample_rows import row_keys
@@ -142,7 +144,15 @@ class ImageToImage(BaseTask):
     def example_requests(self) -> Sequence[ImageToImageRequest]:
         return [structure(ImageToImageRequest, dict(values), "config.task.requests") for values in self.config.requests]
 
-    # Figures.
+    # Weights of others, and figures.
+
+    def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
+        """The networks of a folder in the layout of public code; see `image_to_image_weights.load`."""
+        return placed(image_to_image_weights.load(self, folder), shardings)
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        """Writes all networks in that layout, in float32."""
+        image_to_image_weights.save(self, folder, variables, **in_float32(settings))
 
     @property
     def units_per_step(self) -> tuple[str, int]:
