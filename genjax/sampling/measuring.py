@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +69,7 @@ class Measuring:
         run: the run's config, of which `data` and `seed` say which images are real.
         workdir: the run; what networks see of its real images is kept in its folder `cache`.
         mesh: the devices over which the networks are laid; None: the default device.
+        report: receives a line before what takes long.
 
     Attributes:
         idle: whether nothing is there to measure with.
@@ -80,7 +81,14 @@ class Measuring:
     """
 
     def __init__(
-        self, config: MeasuringConfig, task: Task, run: Mapping[str, Any], workdir: Path | str, mesh: Mesh | None = None
+        self,
+        config: MeasuringConfig,
+        task: Task,
+        run: Mapping[str, Any],
+        workdir: Path | str,
+        *,
+        mesh: Mesh | None = None,
+        report: Callable[[str], None] = lambda _: None,
     ):
         self.config = c = config
         _check_samples(task, bool(c.features or c.inception))
@@ -96,7 +104,7 @@ class Measuring:
             self.judge = shapes_judge(info)
         self.idle = not networks and self.judge is None
         real = own_data(run, workdir, c.reference) if networks else None
-        self.seen = [(network, _reference(network, workdir, real, c.reference)) for network in networks]
+        self.seen = [(network, _reference(network, workdir, real, c.reference, report)) for network in networks]
         self.measures = MeasureConfig(kernel_subset_size=min(1000, c.samples), score_splits=max(1, min(10, c.samples // 100)))
         self.notes = tuple(note for _, reference in self.seen for note in remarks(c.samples, reference, self.measures))
 
@@ -155,9 +163,15 @@ def _expanded(path: str) -> str:
     return os.path.expanduser(os.path.expandvars(path))
 
 
-def _reference(network: FeatureNetwork, workdir: Path | str, dataset: Dataset, part: str) -> Collection:
+def _reference(
+    network: FeatureNetwork, workdir: Path | str, dataset: Dataset, part: str, report: Callable[[str], None]
+) -> Collection:
     """The features of the run's own images; kept in the run."""
-    make = lambda: collect(network, _images(dataset))  # noqa: E731
+
+    def make() -> Collection:
+        report(f"{network.name} looks at {dataset.batches.rows.num_rows:,} real images, once")
+        return collect(network, _images(dataset))
+
     return cached_reference(Path(workdir) / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
 
 

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     shared = {field.name for field in dataclasses.fields(MeasuringConfig)} & set(vars(options))
     section = MeasuringConfig(request=common, **{name: getattr(options, name) for name in shared})
     steps = _steps(workdir, options.checkpoint)
-    measuring = Measuring(section, task, config, workdir)
+    measuring = Measuring(section, task, config, workdir, report=_warn)
     if measuring.idle and not options.likelihood:
         raise RequestError("nothing to measure with: name --features, --inception, --judge or --likelihood.")
     if options.likelihood and not (isinstance(task, Diffusion) and task.medium.column == "image"):
@@ -141,10 +141,15 @@ class _Likelihood:
         return found
 
 
-def _say(row: Mapping[str, Any]) -> None:
+def _warn(line: str) -> None:
     if processes.is_main():
-        for note in row.get("notes", ()):
-            print(note, file=sys.stderr)
+        print(line, file=sys.stderr, flush=True)
+
+
+def _say(row: Mapping[str, Any]) -> None:
+    for note in row.get("notes", ()):
+        _warn(note)
+    if processes.is_main():
         figures = "\n".join(f"  {name}: {value:.4g}" for name, value in row["figures"].items())
         print(f"checkpoint {row['checkpoint']}, {row['samples']:,} samples\n{figures}", flush=True)
 

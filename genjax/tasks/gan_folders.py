@@ -9,6 +9,8 @@ from genjax.data.image_pairs import ImagePairsInfo
 from genjax.data.images import ImagesInfo
 from genjax.errors import CheckpointError
 from genjax.interop import gan_files, gans, safetensors_io, stylegan2
+from genjax.models import patchgan
+from genjax.models.patchgan import PatchGANConfig
 from genjax.tasks import gan, image_to_image, super_resolution
 from genjax.tasks.contract import Task
 from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR
@@ -60,11 +62,17 @@ def _image_to_image(folder: Path, dtype: str) -> Task:
         raise CheckpointError(
             f"{path} makes images of {config.out_channels} channels of those of {config.in_channels}; both must have the same."
         )
-    section = {"method": "cyclegan" if both else "pix2pix", "network": network}
-    section["generator"] = _section(config, dtype, "in_channels", "out_channels")
-    if judge := gan_files.find(folder, names["discriminator_target" if both else "discriminator"]):
-        section["discriminator"] = _section(gans.read_config("patchgan", judge), dtype, "channels")
+    file = gan_files.find(folder, names["discriminator_target" if both else "discriminator"])
+    judge = gans.read_config("patchgan", file) if file else PatchGANConfig()
     side = 2**config.levels if network == "unet" else PUBLISHED_SIDE
+    while not patchgan.sides(judge, side)[-1]:
+        side *= 2
+    section = {
+        "method": "cyclegan" if both else "pix2pix",
+        "network": network,
+        "generator": _section(config, dtype, "in_channels", "out_channels"),
+        "discriminator": _section(judge, dtype, "channels"),
+    }
     return image_to_image.build(section, ImagePairsInfo(1, side, side, config.in_channels, not both, ("source", "target")))
 
 

@@ -1,6 +1,7 @@
 """What a run shows of itself on the way: figures of held-out data, samples, and figures of samples. Nothing here moves its
 state."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,9 @@ def make_measuring(plan: Plan, path: Path) -> Measuring | None:
         return None
     where = f"train.measure_every is {plan.config.train.measure_every}, but samples cannot be measured as config.measure says"
     run = {"data": plan.config.data, "seed": plan.config.seed}
+    report = functools.partial(print, flush=True) if processes.is_main() else lambda _: None
     try:
-        measuring = Measuring(plan.config.measure, plan.task, run, path, plan.mesh)
+        measuring = Measuring(plan.config.measure, plan.task, run, path, mesh=plan.mesh, report=report)
     except GenjaxError as error:
         raise ConfigError(f"{where}: {error}") from error
     if measuring.idle:
