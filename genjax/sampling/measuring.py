@@ -91,6 +91,9 @@ class Measuring:
         report: Callable[[str], None] = lambda _: None,
     ):
         self.config = c = config
+        self.measures = MeasureConfig(kernel_subset_size=min(1000, c.samples), score_splits=max(1, min(10, c.samples // 100)))
+        if (c.features or c.inception) and c.samples <= max(self.measures.neighbours):
+            raise RequestError(f"samples is {c.samples}; measures by neighbours need more than {max(self.measures.neighbours)}.")
         _check_samples(task, bool(c.features or c.inception))
         (self.request,) = make_requests(task.request_type, {**c.request, "num_samples": c.samples})
         task.prepare([self.request])  # whose complaints must not wait until there is something to sample
@@ -104,8 +107,7 @@ class Measuring:
             self.judge = shapes_judge(info)
         self.idle = not networks and self.judge is None
         real = own_data(run, workdir, c.reference) if networks else None
-        self.seen = [(network, _reference(network, workdir, real, c.reference, report)) for network in networks]
-        self.measures = MeasureConfig(kernel_subset_size=min(1000, c.samples), score_splits=max(1, min(10, c.samples // 100)))
+        self.seen = [(network, self._reference(network, workdir, real, report)) for network in networks]
         self.notes = tuple(note for _, reference in self.seen for note in remarks(c.samples, reference, self.measures))
 
     def __call__(self, sampler: Sampler, variables: Variables, *, progress: bool = False) -> Measured:
@@ -127,6 +129,20 @@ class Measuring:
             if "class" in shown[0]:
                 figures |= spread(shown)
         return Measured(figures, self.notes, artifacts)
+
+    def _reference(
+        self, network: FeatureNetwork, workdir: Path | str, real: Dataset, report: Callable[[str], None]
+    ) -> Collection:
+        """The features of the run's own images, and their balls' radii; kept in the run."""
+
+        def make() -> Collection:
+            report(f"{network.name} looks at {real.batches.rows.num_rows:,} real images, once")
+            found = collect(network, _images(real))
+            found.radii(self.measures.neighbours)
+            return found
+
+        fingerprint = f"{real.fingerprint}-{self.config.reference}"
+        return cached_reference(Path(workdir) / "cache", network.name, fingerprint, make, "--workdir")
 
 
 def own_data(run: Mapping[str, Any], workdir: Path | str, part: Literal["train", "held_out"]) -> Dataset:
@@ -161,18 +177,6 @@ def _check_samples(task: Task, by_features: bool) -> None:
 
 def _expanded(path: str) -> str:
     return os.path.expanduser(os.path.expandvars(path))
-
-
-def _reference(
-    network: FeatureNetwork, workdir: Path | str, dataset: Dataset, part: str, report: Callable[[str], None]
-) -> Collection:
-    """The features of the run's own images; kept in the run."""
-
-    def make() -> Collection:
-        report(f"{network.name} looks at {dataset.batches.rows.num_rows:,} real images, once")
-        return collect(network, _images(dataset))
-
-    return cached_reference(Path(workdir) / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
 
 
 def _images(dataset: Dataset) -> Iterator[np.ndarray]:

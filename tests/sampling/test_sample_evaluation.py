@@ -96,6 +96,7 @@ def test_what_cannot_be_measured_is_said_before_the_first_step(runs, tmp_path):
         ({"measure": {"features": f"{runs}/diffusion"}}, "is no run of task 'classification'"),
         ({"measure": features | {"request": {"stepz": 1}}}, "did you mean request.steps"),
         ({"measure": features | {"samples": 1}}, "samples is 1; measure 2 or more"),
+        ({"measure": features | {"samples": 5}}, "samples is 5; measures by neighbours need more than 5"),
         (texts | {"measure": features}, "LanguageModel makes no images or sounds from noise"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -36,6 +36,11 @@ class MeasureConfig:
             if name != "at_infinity" and value < least.get(name, 1):
                 raise ConfigError(f"measures.{name} is {value}; it must be {least.get(name, 1)} or more.")
 
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """Those that give balls their radii; of each set there must be more images than the largest."""
+        return self.precision_k, self.density_k
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -77,8 +82,9 @@ def measure(generated: Collection, real: Collection, config: MeasureConfig | Non
     if generated.logits is not None:
         score = inception_score(generated.logits, splits=config.score_splits, seed=config.seed)
         found["inception_score"], found["inception_score_deviation"] = score
-    found["precision"], found["recall"] = precision_recall(generated.features, real.features, config.precision_k)
-    found["density"], found["coverage"] = density_coverage(generated.features, real.features, config.density_k)
+    sets, radii = (generated.features, real.features), real.radii(config.neighbours)
+    found["precision"], found["recall"] = precision_recall(*sets, config.precision_k, radii[config.precision_k])
+    found["density"], found["coverage"] = density_coverage(*sets, config.density_k, radii[config.density_k])
     notes = remarks(generated.count, real, config, kept=len(generated.features))
     return Measures({f"{generated.network}/{name}": value for name, value in found.items()}, notes)
 
