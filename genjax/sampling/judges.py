@@ -19,7 +19,7 @@ from genjax.sampling import writers
 from genjax.sampling.loop import Sampler
 from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
 from genjax.tasks.classification import Classification
-from genjax.tasks.contract import Artifact, Task, Variables
+from genjax.tasks.contract import Artifact, Variables
 from genjax.tasks.image_batches import normalize
 from genjax.tasks.speech import Speech
 
@@ -36,15 +36,13 @@ def feature_network(workdir: Path | str, mesh: Mesh | None = None) -> FeatureNet
     Raises:
         GenjaxError: no run, or one of another task.
     """
-    task, variables, step = _open(workdir, mesh)
+    task = run_task(workdir)
     if not isinstance(task, Classification):
         raise RequestError(f"{workdir} is no run of task 'classification', whose features could measure images.")
-    return _features_of(task, variables, workdir, step, mesh)
+    return _features_of(task, workdir, mesh)
 
 
-def _features_of(
-    task: Classification, variables: Variables, workdir: Path | str, step: int | None, mesh: Mesh | None
-) -> FeatureNetwork:
+def _features_of(task: Classification, workdir: Path | str, mesh: Mesh | None) -> FeatureNetwork:
     p, channels = task.preprocessor, task.model_config.channels
 
     def apply(variables: Variables, images: jax.Array) -> Features:
@@ -56,8 +54,8 @@ def _features_of(
         found = task.model.apply(variables["vit"], normalize(images, p))
         return Features(found.features[:, 0], found.logits)
 
-    name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{step}"
-    return FeatureNetwork(name, p.height, apply, variables, mesh=mesh)
+    name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{newest_checkpoint(workdir)}"
+    return FeatureNetwork(name, p.height, apply, run_variables(workdir, task, mesh=mesh), mesh=mesh)
 
 
 def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
@@ -65,9 +63,9 @@ def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
 
     Arguments and errors as for `feature_network`.
     """
-    task, variables, step = _open(workdir, mesh)
+    task = run_task(workdir)
     if isinstance(task, Classification):
-        network = _features_of(task, variables, workdir, step, mesh)
+        network = _features_of(task, workdir, mesh)
 
         def classes(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
             logits = network.features(stacked(artifacts)).logits
@@ -75,7 +73,7 @@ def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
 
         return classes
     if isinstance(task, Speech):
-        sampler = Sampler(task, mesh=mesh)
+        sampler, variables = Sampler(task, mesh=mesh), run_variables(workdir, task, mesh=mesh)
 
         def texts(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
             with tempfile.TemporaryDirectory() as folder:
@@ -129,8 +127,3 @@ def spread(found: Sequence[Mapping[str, str]]) -> dict[str, float]:
     _, counts = np.unique([one.get("class", "") for one in found], return_counts=True)
     shares = counts / counts.sum()
     return {"effective_classes": float(np.exp(-(shares * np.log(shares)).sum()))}
-
-
-def _open(workdir: Path | str, mesh: Mesh | None) -> tuple[Task, Variables, int | None]:
-    task = run_task(workdir)
-    return task, run_variables(workdir, task, mesh=mesh), newest_checkpoint(workdir)

@@ -1,6 +1,7 @@
 """Measuring what a run makes: shares of samples that show what was asked, distances from real images, and messages."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -13,9 +14,13 @@ from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.measures import MeasureConfig, measure
 from genjax.sampling import judges, open_run, sample_evaluation
 from genjax.sampling.run import read_config
+from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact
 from genjax.training import train
+from genjax.training.evaluation import make_measuring
 from genjax.training.metrics import read_metrics
+from genjax.training.run_config import structure_run
+from genjax.training.setup import make_plan
 from tests.data.pictures import png, write_zip
 
 COLORS = {"dark": (40, 30, 30), "light": (220, 230, 220)}
@@ -86,22 +91,23 @@ def test_a_run_measures_itself_as_the_command_does(runs, tmp_path):
 
 def test_what_cannot_be_measured_is_said_before_the_first_step(runs, tmp_path):
     config = {name: read_config(runs / "diffusion")[name] for name in ("data", "task")}
-    words = {"name": "text", "source": "stdlib", "batch_size": 8, "sequence_length": 8, "tokenizer": {"name": "byte"}}
-    model = {"num_layers": 1, "num_heads": 1, "embed_dim": 8, "context_length": 8}
-    texts = {"task": {"name": "language_model", "model": model}, "data": words}
-    features = {"features": f"{runs}/classifier"}
-    for change, message in (
-        ({}, "measure_every is 3, but .* it names nothing to measure with"),
-        ({"measure": {"features": f"{runs}/none"}}, "there is no run directory"),
-        ({"measure": {"features": f"{runs}/diffusion"}}, "is no run of task 'classification'"),
-        ({"measure": features | {"request": {"stepz": 1}}}, "did you mean request.steps"),
-        ({"measure": features | {"samples": 1}}, "samples is 1; measure 2 or more"),
-        ({"measure": features | {"samples": 5}}, "samples is 5; measures by neighbours need more than 5"),
-        (texts | {"measure": features}, "LanguageModel makes no images or sounds from noise"),
+    config |= {"train": {"steps": 4, "measure_every": 3}}
+    with pytest.raises(ConfigError, match="measure_every is 3, but .* it names nothing to measure with"):
+        train(config, tmp_path / "run")
+    assert {file.name for file in (tmp_path / "run").iterdir()} <= {"lock", "data"}
+    plan, features = make_plan(structure_run(config)), {"features": f"{runs}/classifier"}
+    for section, task, message in (
+        ({"features": f"{runs}/none"}, plan.task, "there is no run directory"),
+        ({"features": f"{runs}/diffusion"}, plan.task, "is no run of task 'classification'"),
+        (features | {"request": {"stepz": 1}}, plan.task, "did you mean request.steps"),
+        (features | {"samples": 5}, plan.task, "samples is 5; measures by neighbours need more than 5"),
+        (features, BaseTask(), "BaseTask makes no images or sounds from noise"),
     ):
+        given = replace(plan, config=structure_run(config | {"measure": section}), task=task)
         with pytest.raises(ConfigError, match=message):
-            train(config | change | {"train": {"steps": 4, "measure_every": 3}}, tmp_path / "run")
-        assert not (tmp_path / "run" / "config.json").exists()
+            make_measuring(given, tmp_path)
+    with pytest.raises(ConfigError, match="samples is 1; measure 2 or more"):
+        structure_run(config | {"measure": features | {"samples": 1}})
 
 
 def test_the_real_images_are_at_no_distance_from_themselves(runs):
