@@ -1,7 +1,7 @@
 """Tasks that sample from GANs in the files of their public code, whose tensors alone tell the config."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def _dcgan(folder: Path, dtype: str) -> Task:
     if (path := folder / DISCRIMINATOR).is_dir():
         judge = gans.read_config("dcgan_discriminator", path)
         told = {"discriminator_width": judge.discriminator_width, "discriminator_norm": judge.discriminator_norm}
-        config = gans.read_config("dcgan_generator", folder / GENERATOR, **told)
+        config = replace(config, **told)
     return _gan("dcgan", config, dtype)
 
 

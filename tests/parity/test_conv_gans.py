@@ -573,3 +573,6 @@ def test_a_generator_as_it_is_downloaded(loaded, tmp_path):
         expected = theirs.eval()(torch.from_numpy(x).movedim(-1, 1))
     made = jax.jit(task.translator.alone)(variables["generator"], x, jax.random.split(jax.random.key(0), 2))
     np.testing.assert_allclose(made, channels_last(expected), rtol=0, atol=1e-4)
+    torch.save(ResnetGenerator(3, 2, 3, "instance", 1).state_dict(), tmp_path / "latest_net_G.pth")
+    with pytest.raises(CheckpointError, match="makes images of 2 channels of those of 3; both must have the same"):
+        tasks.open_weights(tmp_path)
