@@ -40,6 +40,7 @@ RISING = re.compile(
     r"(accuracy|score|bleu|rouge|exact_match|top_\d+|image_to_\w+_\d+|precision|recall|density|coverage|agreement\w*"
     r"|effective_classes)$"
 )  # more is better
+LONG = 40  # letters; more of them leave no room for the best value on the same line of a legend
 SMOOTH_FROM = 60  # points; shorter series are shown as they are
 
 
@@ -190,7 +191,8 @@ def _line(axes: Axes, metric: str, one: Series, color: str, alone: bool) -> None
     label = latest if alone and one.label == "train" else f"{one.label}  {latest}"
     if one.seldom and good.sum() > 2:
         best = int(np.nanargmax(plotted) if RISING.search(metric) else np.nanargmin(plotted))
-        label += f"  (best {_text(metric, values[best])} at {steps[best]:,})"
+        label += "\n" if len(label) > LONG else "  "
+        label += f"(best {_text(metric, values[best])} at {steps[best]:,})"
     if one.seldom or len(values) < SMOOTH_FROM or metric == "learning_rate":
         marker = "o" if one.seldom or len(values) < 3 else None
         axes.plot(steps, plotted, color=color, lw=1.8, marker=marker, ms=max(2.0, 5.0 - len(values) / 40), label=label, zorder=3)
