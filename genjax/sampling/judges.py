@@ -55,7 +55,18 @@ def _features_of(task: Classification, workdir: Path | str, mesh: Mesh | None) -
         return Features(found.features[:, 0], found.logits)
 
     name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{newest_checkpoint(workdir)}"
-    return FeatureNetwork(name, p.height, apply, run_variables(workdir, task, mesh=mesh), mesh=mesh)
+    variables = run_variables(workdir, task, mesh=mesh)
+    return FeatureNetwork(name, p.height, apply, variables, mesh=mesh, classes=task.info.classes)
+
+
+def class_judge(network: FeatureNetwork) -> Judge:
+    """The likeliest class of each image, by a network that knows names of classes."""
+
+    def read(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
+        logits = network.features(stacked(artifacts)).logits
+        return [{"class": network.classes[best]} for best in logits.argmax(1)]
+
+    return read
 
 
 def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
@@ -65,13 +76,7 @@ def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
     """
     task = run_task(workdir)
     if isinstance(task, Classification):
-        network = _features_of(task, workdir, mesh)
-
-        def classes(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
-            logits = network.features(stacked(artifacts)).logits
-            return [{"class": task.info.classes[best]} for best in logits.argmax(1)]
-
-        return classes
+        return class_judge(_features_of(task, workdir, mesh))
     if isinstance(task, Speech):
         sampler, variables = Sampler(task, mesh=mesh), run_variables(workdir, task, mesh=mesh)
 

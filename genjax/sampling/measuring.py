@@ -20,7 +20,7 @@ from genjax.evaluation.images.inception import inception_network
 from genjax.evaluation.images.measures import MeasureConfig, measure, remarks
 from genjax.evaluation.images.reference import cached_reference
 from genjax.interop.inception import SHA256
-from genjax.sampling.judges import Judge, agreement, feature_network, judge_of, shapes_judge, spread, stacked
+from genjax.sampling.judges import Judge, agreement, class_judge, feature_network, judge_of, shapes_judge, spread, stacked
 from genjax.sampling.loop import Sampler
 from genjax.sampling.requests import make_requests
 from genjax.tasks.contract import Artifact, Task, Variables
@@ -101,8 +101,10 @@ class Measuring:
         networks += [inception_network(_expanded(c.inception), c.inception_sha256, mesh=mesh)] if c.inception else []
         info = getattr(task, "info", None)
         self.judge: Judge | None = None
-        if c.judge or (c.features and getattr(info, "attributes", ())):
-            self.judge = judge_of(_expanded(c.judge or c.features), mesh)
+        if c.judge:
+            self.judge = judge_of(_expanded(c.judge), mesh)
+        elif c.features and getattr(info, "attributes", ()):
+            self.judge = class_judge(networks[0])
         elif isinstance(info, ShapesInfo):
             self.judge = shapes_judge(info)
         self.idle = not networks and self.judge is None
