@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--help", "-h", action="store_true", help="show this, and the options of the model that is named")
     result.add_argument("--workdir", help="a run directory of train.py")
-    result.add_argument("--weights", help="a folder of published weights: config.json, safetensors, tokenizer")
+    result.add_argument("--weights", help="published weights: a folder with config.json, safetensors, tokenizer; a GAN's files")
     result.add_argument("--checkpoint", type=int, help="with --workdir: the step to sample from (default: the newest)")
     result.add_argument(
         "--ema", type=decay, help="with --workdir: a decay whose average the run keeps, or none (default: its first)"

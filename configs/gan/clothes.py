@@ -9,6 +9,9 @@ from ml_collections import ConfigDict
 def recipe(task: Mapping[str, Any], *, steps: int, batch_size: int = 64, adam: Mapping[str, Any]) -> ConfigDict:
     """Two players over 32x32 pixels, to which the images are enlarged.
 
+    Where the run of configs/vit/fashion_mnist.py is at hand, its features measure the samples on the way:
+    --config.train.measure_every=1000 --config.measure.features=runs/fashion_mnist
+
     Args:
         adam: peak_lr, b1 and b2 of both players.
     """

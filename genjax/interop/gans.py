@@ -22,8 +22,8 @@ from jax.sharding import Sharding
 
 from genjax.config import choose
 from genjax.errors import CheckpointError
+from genjax.interop import folders, lazy, names, safetensors_io, torch_file
 from genjax.interop import gan_tables as tables
-from genjax.interop import lazy, names, safetensors_io, torch_file
 from genjax.interop.gan_tables import Shapes
 from genjax.interop.lazy import LazyArray
 from genjax.interop.names import Table
@@ -108,14 +108,20 @@ def load(layout: str, path: Path | str, sharding: Sharding | None = None, **sett
     """
     kind, path = choose("layout", layout, LAYOUTS), Path(path)
     tensors = _open(path)
-    config = kind.infer(_shapes(kind, tensors, path))
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    for name in settings:
-        choose(f"setting of a {kind.what}:", name, fields)
-    config = dataclasses.replace(config, **settings)
+    config = _config(kind, tensors, path, settings)
     arrays = names.to_ours(_table(kind, config), tensors, shapes_of(layout, config), str(path))
     placed = {name: place(array, sharding, jnp.float32) for name, array in arrays.items()}
     return config, unflatten_dict(placed, sep="/")
+
+
+def read_config(layout: str, path: Path | str, **settings: Any) -> Any:
+    """The config of a file, whose variables are not read. Arguments and errors as for `load`."""
+    return _config(choose("layout", layout, LAYOUTS), _open(Path(path)), Path(path), settings)
+
+
+def is_pix2pix(path: Path | str) -> bool:
+    """Whether a file's generator is the U-Net of pix2pix, not the ResNet of CycleGAN. Errors as for `is_vgg`."""
+    return any(key.removeprefix("module.").startswith("model.model.") for key in _open(Path(path)))
 
 
 def is_vgg(path: Path | str) -> bool:
@@ -124,14 +130,43 @@ def is_vgg(path: Path | str) -> bool:
 
 
 def save(layout: str, config: Any, variables: Mapping[str, Any], folder: Path | str, overwrite: bool = False) -> None:
-    """Writes `model.safetensors`, whose names are the public code's, into a folder.
+    """Writes `model.safetensors`, whose names are the public code's, into a folder; see `save_several`."""
+    save_several(folder, {"model": (layout, config, variables)}, overwrite)
+
+
+def save_several(folder: Path | str, networks: Mapping[str, tuple[str, Any, Mapping[str, Any]]], overwrite: bool = False) -> None:
+    """Writes a file `NAME.safetensors` for each network: name -> layout, config and variables.
 
     Batch norms' counters of batches are not written, for there are none here; torch sets them when it loads.
 
     Raises:
-        CheckpointError: the folder holds files and `overwrite` is False, variables do not fit the config (each is listed), or the
+        CheckpointError: the folder holds files and `overwrite` is False, variables do not fit the config (each is listed), or a
             network has classes, for which the public code has no names.
     """
+    tensors = {name: _tensors(*network) for name, network in networks.items()}
+    stale = tuple(pattern for name in tensors for pattern in safetensors_io.weight_files(name))
+    with folders.staged(folder, overwrite, stale) as staging:
+        for name, values in tensors.items():
+            safetensors_io.write_files(staging, values, stem=name)
+
+
+@functools.cache
+def shapes_of(layout: str, config: Any) -> Mapping[str, tuple[int, ...]]:
+    """Path -> shape of every variable of a network; nothing is computed."""
+    kind = choose("layout", layout, LAYOUTS)
+    return variable_shapes(kind.network(config), jax.ShapeDtypeStruct(kind.inputs(config), "float32"))
+
+
+def _config(kind: Layout, tensors: Mapping[str, LazyArray], path: Path, settings: Mapping[str, Any]) -> Any:
+    config = kind.infer(_shapes(kind, tensors, path))
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    for name in settings:
+        choose(f"setting of a {kind.what}:", name, fields)
+    return dataclasses.replace(config, **settings)
+
+
+def _tensors(layout: str, config: Any, variables: Mapping[str, Any]) -> dict[str, LazyArray]:
+    """Under the public names."""
     kind = choose("layout", layout, LAYOUTS)
     if getattr(config, "num_classes", 0):
         raise CheckpointError(
@@ -140,14 +175,7 @@ def save(layout: str, config: Any, variables: Mapping[str, Any], folder: Path | 
     flat = flatten_dict(meta.unbox(dict(variables)), sep="/")
     arrays = {path: lazy.of_array(array) for path, array in flat.items()}
     tensors = names.to_theirs(_table(kind, config), arrays, shapes_of(layout, config))
-    safetensors_io.write(folder, {kind.written_as(key): value for key, value in tensors.items()}, overwrite=overwrite)
-
-
-@functools.cache
-def shapes_of(layout: str, config: Any) -> Mapping[str, tuple[int, ...]]:
-    """Path -> shape of every variable of a network; nothing is computed."""
-    kind = choose("layout", layout, LAYOUTS)
-    return variable_shapes(kind.network(config), jax.ShapeDtypeStruct(kind.inputs(config), "float32"))
+    return {kind.written_as(key): value for key, value in tensors.items()}
 
 
 def _table(kind: Layout, config: Any) -> Table:

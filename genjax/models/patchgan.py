@@ -67,9 +67,14 @@ class PatchGAN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"], classes: None = None, train: bool = False
-    ) -> Float[Array, "batch rows columns"]:
-        """Float32 logits, before any sigmoid: at 256x256 pixels and three layers, 30x30.
+        self,
+        images: Float[Array, "batch height width channels"],
+        classes: None = None,
+        train: bool = False,
+        features: bool = False,
+    ) -> Float[Array, "batch rows columns"] | tuple[Array, tuple[Array, ...]]:
+        """Float32 logits, before any sigmoid: at 256x256 pixels and three layers, 30x30. With `features`, beside them what each
+        layer but the last makes, behind norm and activation: [batch, rows, columns, features].
 
         Args:
             classes: there are none; they are here for the call that all discriminators share.
@@ -86,15 +91,16 @@ class PatchGAN(nn.Module):
                 f"images of {images.shape[1]}x{images.shape[2]} pixels are too small for {c.layers} layers; use larger ones, or "
                 "fewer model.layers."
             )
-        x, layers = images, convolutions(c)
-        for i, (features, size, stride) in enumerate(layers):
+        x, layers, seen = images, convolutions(c), []
+        for i, (width, size, stride) in enumerate(layers):
             padding, last = (1, 1) if size > 1 else (0, 0), i == len(layers) - 1
             options = {"size": size, "stride": stride, "padding": padding, "use_bias": has_bias(c, i)}
             options["dtype"] = "float32" if last else c.dtype
-            x = judging_conv(c.norm, x, features, train, **options, name=f"conv_{i}")
+            x = judging_conv(c.norm, x, width, train, **options, name=f"conv_{i}")
             if not last:
                 x = leaky(normalize(c.norm if i else "none", x, train, c.dtype, f"norm_{i}"))
-        return x[..., 0]
+                seen.append(x)
+        return (x[..., 0], tuple(seen)) if features else x[..., 0]
 
 
 def sides(config: PatchGANConfig, image_size: int) -> tuple[int, ...]:

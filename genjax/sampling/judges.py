@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import UInt8
 
 from genjax.config import config_hash
@@ -18,7 +19,7 @@ from genjax.sampling import writers
 from genjax.sampling.loop import Sampler
 from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
 from genjax.tasks.classification import Classification
-from genjax.tasks.contract import Artifact, Task, Variables
+from genjax.tasks.contract import Artifact, Variables
 from genjax.tasks.image_batches import normalize
 from genjax.tasks.speech import Speech
 
@@ -26,19 +27,22 @@ from genjax.tasks.speech import Speech
 Judge = Callable[[Sequence[Artifact]], list[Mapping[str, str]]]
 
 
-def feature_network(workdir: Path | str) -> FeatureNetwork:
+def feature_network(workdir: Path | str, mesh: Mesh | None = None) -> FeatureNetwork:
     """The features and logits of a classifier that a run trained; its figures bear the names of network and run, and the step.
+
+    Args:
+        mesh: the devices over which it is laid; None: the default device.
 
     Raises:
         GenjaxError: no run, or one of another task.
     """
-    task, variables, step = _open(workdir)
+    task = run_task(workdir)
     if not isinstance(task, Classification):
         raise RequestError(f"{workdir} is no run of task 'classification', whose features could measure images.")
-    return _features_of(task, variables, workdir, step)
+    return _features_of(task, workdir, mesh)
 
 
-def _features_of(task: Classification, variables: Variables, workdir: Path | str, step: int | None) -> FeatureNetwork:
+def _features_of(task: Classification, workdir: Path | str, mesh: Mesh | None) -> FeatureNetwork:
     p, channels = task.preprocessor, task.model_config.channels
 
     def apply(variables: Variables, images: jax.Array) -> Features:
@@ -50,27 +54,31 @@ def _features_of(task: Classification, variables: Variables, workdir: Path | str
         found = task.model.apply(variables["vit"], normalize(images, p))
         return Features(found.features[:, 0], found.logits)
 
-    name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{step}"
-    return FeatureNetwork(name, p.height, apply, variables)
+    name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{newest_checkpoint(workdir)}"
+    variables = run_variables(workdir, task, mesh=mesh)
+    return FeatureNetwork(name, p.height, apply, variables, mesh=mesh, classes=task.info.classes)
 
 
-def judge_of(workdir: Path | str) -> Judge:
+def class_judge(network: FeatureNetwork) -> Judge:
+    """The likeliest class of each image, by a network that knows names of classes."""
+
+    def read(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
+        logits = network.features(stacked(artifacts)).logits
+        return [{"class": network.classes[best]} for best in logits.argmax(1)]
+
+    return read
+
+
+def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
     """What a run's model says of samples: the class of images, the text of sounds.
 
-    Raises:
-        GenjaxError: no run, or one of another task.
+    Arguments and errors as for `feature_network`.
     """
-    task, variables, step = _open(workdir)
+    task = run_task(workdir)
     if isinstance(task, Classification):
-        network = _features_of(task, variables, workdir, step)
-
-        def classes(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
-            logits = network.features(stacked(artifacts)).logits
-            return [{"class": task.info.classes[best]} for best in logits.argmax(1)]
-
-        return classes
+        return class_judge(_features_of(task, workdir, mesh))
     if isinstance(task, Speech):
-        sampler = Sampler(task)
+        sampler, variables = Sampler(task, mesh=mesh), run_variables(workdir, task, mesh=mesh)
 
         def texts(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
             with tempfile.TemporaryDirectory() as folder:
@@ -124,8 +132,3 @@ def spread(found: Sequence[Mapping[str, str]]) -> dict[str, float]:
     _, counts = np.unique([one.get("class", "") for one in found], return_counts=True)
     shares = counts / counts.sum()
     return {"effective_classes": float(np.exp(-(shares * np.log(shares)).sum()))}
-
-
-def _open(workdir: Path | str) -> tuple[Task, Variables, int | None]:
-    task = run_task(workdir)
-    return task, run_variables(workdir, task), newest_checkpoint(workdir)

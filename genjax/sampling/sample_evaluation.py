@@ -12,30 +12,24 @@ of the run's requests, such as --steps, --sampler and --guidance.
 """
 
 import argparse
+import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from genjax import data
 from genjax.data.dataset import Dataset
-from genjax.data.shapes import ShapesInfo
 from genjax.errors import RequestError, exit_code
-from genjax.evaluation.images.collection import Collection, collect
-from genjax.evaluation.images.features import FeatureNetwork
-from genjax.evaluation.images.inception import inception_network
-from genjax.evaluation.images.measures import MeasureConfig, measure
-from genjax.evaluation.images.reference import cached_reference
 from genjax.interop import inception
 from genjax.parallel import processes
 from genjax.sampling import writers
-from genjax.sampling.judges import Judge, agreement, feature_network, judge_of, shapes_judge, spread, stacked
 from genjax.sampling.loop import Sampler
-from genjax.sampling.requests import make_requests, parse_options
+from genjax.sampling.measuring import Measuring, MeasuringConfig, own_data
+from genjax.sampling.requests import parse_options
 from genjax.sampling.run import read_config, run_task, run_variables
 from genjax.sampling.summaries import write_json, writing
 from genjax.storage.restore import checkpoint_steps
@@ -59,11 +53,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     result.add_argument("--checkpoint", default="", help="a step, or all that the run keeps (default: the newest)")
     result.add_argument("--samples", type=int, default=2000, metavar="N", help="how many are made (default 2000)")
-    result.add_argument("--features", metavar="RUN", help="measure images by the features of a run of task classification")
-    result.add_argument("--inception", metavar="FILE", help="measure images by the published Inception weights in a file")
+    result.add_argument(
+        "--features", default="", metavar="RUN", help="measure images by the features of a run of task classification"
+    )
+    result.add_argument(
+        "--inception", default="", metavar="FILE", help="measure images by the published Inception weights in a file"
+    )
     result.add_argument("--inception_sha256", default=inception.SHA256, help="of that file, where it is to be another one")
     result.add_argument(
-        "--judge", metavar="RUN", help="a classifier or recognizer that says what samples show (default: --features)"
+        "--judge", default="", metavar="RUN", help="a classifier or recognizer that says what samples show (default: --features)"
     )
     result.add_argument("--reference", choices=("train", "held_out"), default="train", help="which real images (default train)")
     result.add_argument("--likelihood", type=int, default=0, metavar="N", help="bits a dimension of N held-out images")
@@ -80,46 +78,26 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     folder, workdir = Path(options.out), Path(options.workdir)
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} already holds files; choose another --out.")
-    if options.samples < 2:
-        raise RequestError(f"--samples={options.samples}: measure 2 or more.")
     processes.initialize()
-    task = run_task(workdir)
+    task, config = run_task(workdir), read_config(workdir)
     common = parse_options(task.request_type, rest, others=list(vars(options)))
-    (request,) = make_requests(task.request_type, common | {"num_samples": options.samples})
+    shared = {field.name for field in dataclasses.fields(MeasuringConfig)} & set(vars(options))
+    section = MeasuringConfig(request=common, **{name: getattr(options, name) for name in shared})
     steps = _steps(workdir, options.checkpoint)
-    networks = [feature_network(options.features)] if options.features else []
-    networks += [inception_network(options.inception, options.inception_sha256)] if options.inception else []
-    info = getattr(task, "info", None)
-    judge: Judge | None = None
-    if options.judge or (options.features and getattr(info, "attributes", ())):
-        judge = judge_of(options.judge or options.features)
-    elif isinstance(info, ShapesInfo):
-        judge = shapes_judge(info)
-    if not networks and judge is None and not options.likelihood:
+    measuring = Measuring(section, task, config, workdir, report=_warn)
+    if measuring.idle and not options.likelihood:
         raise RequestError("nothing to measure with: name --features, --inception, --judge or --likelihood.")
     if options.likelihood and not (isinstance(task, Diffusion) and task.medium.column == "image"):
         raise RequestError("--likelihood is for diffusion models of images; leave it out.")
-    real = _dataset(workdir, options.reference) if networks else None
-    references = [_reference(network, workdir, real, options.reference) for network in networks]
+    likely = _Likelihood(task, own_data(config, workdir, "held_out"), options.likelihood) if options.likelihood else None
     sampler, rows, artifacts = Sampler(task), [], []
-    likely = _Likelihood(task, _dataset(workdir, "held_out"), options.likelihood) if options.likelihood else None
     for step in steps:
         variables = run_variables(workdir, task, step)
-        artifacts = sampler(variables, [request], seed=options.seed, progress=True)
-        row: dict[str, Any] = {"checkpoint": step, "samples": len(artifacts), "request": artifacts[0].metadata, "figures": {}}
-        for network, reference in zip(networks, references, strict=True):
-            found = measure(collect(network, [stacked(artifacts)]), reference, _config(len(artifacts)))
-            row["figures"] |= found.figures
-            row["notes"] = [*row.get("notes", ()), *found.notes]
-        labelled = "label" in artifacts[0].metadata
-        if judge and (labelled or options.judge or options.features):
-            seen = judge(artifacts)
-            if labelled:
-                row["figures"] |= agreement([artifact.metadata["label"] for artifact in artifacts], seen)
-            if "class" in seen[0]:
-                row["figures"] |= spread(seen)
-        if likely:
-            row["figures"] |= likely(variables)
+        found = measuring(sampler, variables, progress=True)
+        artifacts = found.artifacts
+        row: dict[str, Any] = {"checkpoint": step, "samples": len(artifacts), "request": artifacts[0].metadata}
+        row["figures"] = dict(found.figures) | (likely(variables) if likely else {})
+        row |= {"notes": list(found.notes)} if found.notes else {}
         rows.append(row)
         _say(row)
     if processes.is_main():
@@ -140,23 +118,6 @@ def _steps(workdir: Path, wish: str) -> list[int]:
     if wish and (not wish.isdecimal() or int(wish) not in found):
         raise RequestError(f"--checkpoint={wish}: {workdir} has {', '.join(map(str, found))}; name one, or all.")
     return [int(wish)] if wish else found[-1:]
-
-
-def _reference(network: FeatureNetwork, workdir: Path, dataset: Dataset, part: str) -> Collection:
-    """The features of the run's own images; kept in the run."""
-    make = lambda: collect(network, _images(dataset))  # noqa: E731
-    return cached_reference(workdir / "cache", network.name, f"{dataset.fingerprint}-{part}", make, "--workdir")
-
-
-def _dataset(workdir: Path, part: str) -> Dataset:
-    """The run's own images, as they are before any augmentation, in order."""
-    config = read_config(workdir)
-    section = {key: value for key, value in config["data"].items() if key != "augmentation"} | {"shuffle": False}
-    datasets = data.build(section, seed=config.get("seed", 0), cache_dir=workdir / "cache")
-    dataset = datasets.train if part == "train" else datasets.evaluation
-    if dataset is None:
-        raise RequestError(f"{workdir} held nothing out; use --reference=train, and no --likelihood.")
-    return dataset
 
 
 class _Likelihood:
@@ -180,25 +141,15 @@ class _Likelihood:
         return found
 
 
-def _images(dataset: Dataset) -> Iterator[np.ndarray]:
-    """One epoch, in order, in three channels."""
-    left = dataset.batches.rows.num_rows
-    for batch in dataset.iterate():
-        images = batch["image"][:left]
-        yield np.broadcast_to(images, (*images.shape[:3], 3))
-        left -= len(images)
-        if not left:
-            return
-
-
-def _config(samples: int) -> MeasureConfig:
-    return MeasureConfig(kernel_subset_size=min(1000, samples), score_splits=max(1, min(10, samples // 100)))
+def _warn(line: str) -> None:
+    if processes.is_main():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _say(row: Mapping[str, Any]) -> None:
+    for note in row.get("notes", ()):
+        _warn(note)
     if processes.is_main():
-        for note in row.get("notes", ()):
-            print(note, file=sys.stderr)
         figures = "\n".join(f"  {name}: {value:.4g}" for name, value in row["figures"].items())
         print(f"checkpoint {row['checkpoint']}, {row['samples']:,} samples\n{figures}", flush=True)
 

@@ -14,7 +14,7 @@ from genjax import data
 from genjax.config import choose
 from genjax.data.tokenizers.fim import find_sentinels
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import huggingface, open_clip, pipelines
+from genjax.interop import gan_files, huggingface, open_clip, pipelines
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
@@ -50,6 +50,7 @@ def build(section: Mapping[str, Any], info: Any) -> Task:
 
 
 OPEN_CLIP = "open_clip"  # a folder in that layout, which has no `model_type`
+GAN_FILES = "GAN"  # files that are told by their names, and have no config
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
@@ -65,6 +66,7 @@ WEIGHTS = {
     "siglip": "genjax.tasks.contrastive",
     OPEN_CLIP: "genjax.tasks.contrastive",
     "UNet2DModel": "genjax.tasks.diffusion_weights",
+    GAN_FILES: "genjax.tasks.gan_folders",
 }
 
 
@@ -74,7 +76,7 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
     Args:
         folder: config.json, open_clip_config.json or a diffusers pipeline's model_index.json, safetensors (one file or shards)
             and what prepares the inputs: the tokenizer's files (without them, nothing can be prompted),
-            preprocessor_config.json. OpenAI's CLIP may be a file.
+            preprocessor_config.json. OpenAI's CLIP may be a file. Of GANs, the files that `interop.gan_files` names.
         dtype: of the computation.
         mesh, rules: where the variables are to lie; None: on the default device.
 
@@ -88,13 +90,19 @@ def open_weights(folder: Path | str, *, dtype: str = "float32", mesh: Any = None
 def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
     """The task of a folder of published weights, before they are read. Arguments and errors as for `open_weights`."""
     path = Path(folder)
-    kind = OPEN_CLIP if open_clip.is_open_clip(path) else huggingface.read_config(pipelines.network_folder(path))[0]
+    kind = _kind_of(path)
     if kind not in WEIGHTS:
         raise CheckpointError(f"{path} holds a {kind}, and no task samples from it; those of {', '.join(WEIGHTS)} can be opened.")
     tokenizer = data.load_tokenizer(path) if path.is_dir() and data.has_tokenizer(path) else None
     writes = WEIGHTS[kind] == TASKS["language_model"]
     infills = writes and tokenizer is not None and find_sentinels(tokenizer) is not None
     return importlib.import_module(TASKS["code_model"] if infills else WEIGHTS[kind]).from_weights(path, tokenizer, dtype)
+
+
+def _kind_of(path: Path) -> str:
+    if gan_files.kind_of(path):
+        return GAN_FILES
+    return OPEN_CLIP if open_clip.is_open_clip(path) else huggingface.read_config(pipelines.network_folder(path))[0]
 
 
 def weights_variables(folder: Path | str, task: Task, *, mesh: Any = None, rules: Any = None) -> Any:

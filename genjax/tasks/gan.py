@@ -273,9 +273,7 @@ class GAN(BaseTask):
 
     def export(self, folder: str, variables: Variables, **settings: Any) -> None:
         """Writes both players in that layout, in float32."""
-        if settings.pop("dtype", None) not in (None, "float32"):
-            raise ConfigError("GANs are written in float32; leave dtype out.")
-        gan_weights.save(self.players, folder, variables, **settings)
+        gan_weights.save(self.players, folder, variables, **gan_weights.in_float32(settings))
 
     @property
     def flops_per_step(self) -> float:

@@ -13,13 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genjax.adversarial import pool
+from genjax.adversarial.feature_matching import feature_matching
 from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName
 from genjax.adversarial.pool import ImagePool
 from genjax.config import structure
 from genjax.data.image_pairs import ImagePairsInfo
 from genjax.errors import ConfigError
+from genjax.tasks import image_to_image_weights
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.image_to_image_requests import ImageToImageRequest, prepare, present
 from genjax.tasks.media import Images, psnr
 from genjax.tasks.sample_rows import row_keys
@@ -40,6 +43,8 @@ class ImageToImageConfig:
     discriminator: Mapping[str, Any] = field(default_factory=dict)
     objective: ObjectiveName = "non_saturating"  # CycleGAN, published: least_squares
     reconstruction: float = 100.0  # pix2pix: weight of the mean absolute difference from the wanted image
+    # pix2pix: weight of the difference between what the discriminator's layers see of the two images (pix2pixHD: 10); 0: none
+    feature_matching: float = 0.0
     cycle: float = 10.0  # cyclegan: of that between an image and what comes back of it
     identity: float = 0.5  # cyclegan: of that between an image of the wanted kind and what is made of it, times cycle
     pool_size: int = 50  # cyclegan: earlier images of which the discriminators see some
@@ -47,9 +52,14 @@ class ImageToImageConfig:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
-        for name in ("reconstruction", "cycle", "identity", "pool_size"):
+        for name in ("reconstruction", "feature_matching", "cycle", "identity", "pool_size"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
+        if self.feature_matching and self.method == "cyclegan":
+            raise ConfigError(
+                "config.task.feature_matching compares what is made with the image that was wanted, and method 'cyclegan' has no "
+                "pairs; set it to 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -105,9 +115,10 @@ class ImageToImage(BaseTask):
         metrics = {"logit_real": (real_logits.mean() * count, count), "logit_fake": (fake_logits.mean() * count, count)}
         return loss, metrics, {component: dict(moved)} if moved else {}
 
-    def _fooled(self, variables: Variables, component: str, fake: Array) -> Array:
-        """The generator's part of the objective."""
-        return OBJECTIVES[self.config.objective].generator(self.judge(variables[component], fake, train=True)[0]).mean()
+    def _fooled(self, variables: Variables, component: str, fake: Array) -> tuple[Array, tuple[Array, ...]]:
+        """The generator's part of the objective, and what the discriminator's layers see."""
+        logits, seen = self.judge.with_features(variables[component], fake)
+        return OBJECTIVES[self.config.objective].generator(logits).mean(), seen
 
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         """Of pairs: the mean absolute difference between what is made and what is wanted (of values in [-1, 1]), the peak signal
@@ -143,7 +154,15 @@ class ImageToImage(BaseTask):
     def example_requests(self) -> Sequence[ImageToImageRequest]:
         return [structure(ImageToImageRequest, dict(values), "config.task.requests") for values in self.config.requests]
 
-    # Figures.
+    # Weights of others, and figures.
+
+    def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
+        """The networks of a folder in the layout of public code; see `image_to_image_weights.load`."""
+        return placed(image_to_image_weights.load(self, folder), shardings)
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        """Writes all networks in that layout, in float32."""
+        image_to_image_weights.save(self, folder, variables, **in_float32(settings))
 
     @property
     def units_per_step(self) -> tuple[str, int]:
@@ -166,18 +185,24 @@ class Pix2Pix(ImageToImage):
         return loss, Aux(len(made), metrics, moved)
 
     def generator_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
-        (maker, judge, *_), images = self.ways[0], self._images(batch)
+        c, (maker, judge, *_), images = self.config, self.ways[0], self._images(batch)
         made, moved = self.translator(variables[maker], images["source"], key)
-        fooled = self._fooled(variables, judge, jnp.concatenate([images["source"], made], axis=-1))
-        difference = jnp.abs(made - images["target"]).mean()
+        pair = lambda x: jnp.concatenate([images["source"], x], axis=-1)  # noqa: E731
+        fooled, seen = self._fooled(variables, judge, pair(made))
+        parts = {"adversarial": fooled, "difference": jnp.abs(made - images["target"]).mean()}
+        loss = fooled + c.reconstruction * parts["difference"]
+        if c.feature_matching:
+            wanted = self.judge.with_features(variables[judge], pair(images["target"]))[1]
+            parts["feature_matching"] = feature_matching(wanted, seen)
+            loss += c.feature_matching * parts["feature_matching"]
         count = jnp.asarray(len(made), jnp.float32)
-        metrics = {"adversarial": (fooled * count, count), "difference": (difference * count, count)}
-        return fooled + self.config.reconstruction * difference, Aux(len(made), metrics, {maker: moved} if moved else {})
+        metrics = {name: (value * count, count) for name, value in parts.items()}
+        return loss, Aux(len(made), metrics, {maker: moved} if moved else {})
 
     @property
     def flops_per_step(self) -> float:
         make, judge = self.translator.flops(self.medium.height), self.judge.flops(self.medium.height)
-        return self.info.batch_size * (make + 6 * judge + 3 * (make + judge))
+        return self.info.batch_size * (make + 6 * judge + 3 * (make + judge) + judge * bool(self.config.feature_matching))
 
 
 @dataclass(frozen=True)
@@ -219,7 +244,7 @@ class CycleGAN(ImageToImage):
             back = self.ways[1 - number][0]
             made, moved = self.translator(variables[maker], images[given], keys[0])
             returned, _ = self.translator(variables[back], made, keys[1])
-            parts["adversarial"].append(self._fooled(variables, judge, made))
+            parts["adversarial"].append(self._fooled(variables, judge, made)[0])
             parts["cycle"].append(jnp.abs(returned - images[given]).mean())
             if c.identity:
                 same, _ = self.translator(variables[maker], images[wanted], keys[2])

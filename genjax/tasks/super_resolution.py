@@ -26,7 +26,7 @@ from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.gan_networks import MOVING
-from genjax.tasks.gan_weights import placed
+from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.media import Images, psnr
 from genjax.tasks.super_resolution_requests import SuperResolutionRequest, prepare, present
 from genjax.tasks.translators import structured
@@ -119,6 +119,12 @@ class SuperResolution(BaseTask):
         if not isinstance(self.generator, RRDBNet) or found != self.generator.config:
             raise ConfigError(f"{path} holds the generator {found}; set config.task.network 'rrdb' and its fields to it.")
         return placed({"generator": variables}, shardings)
+
+    def export(self, folder: str, variables: Variables, **settings: Any) -> None:
+        """Writes the generator in ESRGAN's layout, in float32."""
+        if not isinstance(self.generator, RRDBNet):
+            raise ConfigError("there is no public layout of SRResNet to export to.")
+        gans.save("esrgan", self.generator.config, variables["generator"], folder, **in_float32(settings))
 
     # Training.
 

@@ -80,11 +80,21 @@ class Judge:
         self, variables: Mapping[str, Any], images: Float[Array, "batch height width channels"], train: bool
     ) -> tuple[Float[Array, "batch rows columns"], Collections]:
         """Logits of patches, and the moving statistics after them."""
-        known = {name: value for name, value in variables.items() if name in ("params", *MOVING)}
-        return PatchGAN(self.config).apply(known, images, train=train, mutable=MOVING)
+        return PatchGAN(self.config).apply(_known(variables), images, train=train, mutable=MOVING)
+
+    def with_features(
+        self, variables: Mapping[str, Any], images: Float[Array, "batch height width channels"]
+    ) -> tuple[Float[Array, "batch rows columns"], tuple[Array, ...]]:
+        """Logits of patches as while training, and what each layer but the last makes."""
+        return PatchGAN(self.config).apply(_known(variables), images, train=True, features=True, mutable=MOVING)[0]
 
     def flops(self, image_size: int) -> float:
         return patchgan.forward_flops(self.config, image_size)
+
+
+def _known(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What is a network's own: a component may hold earlier images too."""
+    return {name: value for name, value in variables.items() if name in ("params", *MOVING)}
 
 
 def make_translator(name: str, section: Mapping[str, Any], shape: tuple[int, int, int]) -> Translator:

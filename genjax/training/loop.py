@@ -2,23 +2,23 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from genjax import sampling
 from genjax.config import config_hash
 from genjax.errors import ConfigError, RunError
 from genjax.parallel import processes
-from genjax.parallel.compiler import compiler_options
+from genjax.sampling.measuring import Measuring
 from genjax.storage.snapshots import FOLDER as SNAPSHOTS
 from genjax.storage.snapshots import remove_later
 from genjax.training.averages import save_snapshots
 from genjax.training.checkpoints import Checkpoints
+from genjax.training.evaluation import Evaluation, averages, make_measuring
+from genjax.training.feed import prefetch
 from genjax.training.flops import mfu
 from genjax.training.metrics import MetricsWriter
 from genjax.training.progress import Progress
@@ -59,12 +59,13 @@ def train(config: Mapping[str, Any], workdir: Path | str, *, allow_changes: bool
         begun = (directory.path / "config.json").exists()
         changed = keep() if begun else []
         plan = make_plan(run, cache_dir=directory.path / "data")
+        measuring = make_measuring(plan, directory.path)
         if not begun:  # a config that cannot work is not kept: the corrected one may use the same directory
             keep()
         directory.write_environment({"mesh": dict(plan.mesh.shape), "parameters": plan.parameters})
         if processes.is_main():
             plan.datasets.train.info.save(directory.path)
-        loop = stack.enter_context(_Loop(plan, directory.path, config))
+        loop = stack.enter_context(_Loop(plan, directory.path, config, measuring))
         for line in [f"changed: {line}" for line in changed] + loop.describe():
             loop.say(line)
         return loop.run()
@@ -73,7 +74,7 @@ def train(config: Mapping[str, Any], workdir: Path | str, *, allow_changes: bool
 class _Loop(contextlib.AbstractContextManager):
     """The moving parts of one call of `train`."""
 
-    def __init__(self, plan: Plan, path: Path, config: Mapping[str, Any]):
+    def __init__(self, plan: Plan, path: Path, config: Mapping[str, Any], measuring: Measuring | None):
         self.plan, self.path, self.raw_config = plan, path, config
         self.settings = plan.config.train
         self.unit, self.units_per_step = plan.task.units_per_step
@@ -87,10 +88,8 @@ class _Loop(contextlib.AbstractContextManager):
             )
         )
         self.bar: Progress | None = None
-        self.last_evaluation: dict[str, float] = {}
         self.saved_step = -1
-        self._evaluate = jax.jit(self._evaluate_batch, compiler_options=compiler_options())
-        self._sampler = sampling.Sampler(plan.task, mesh=plan.mesh, rules=plan.rules)
+        self.evaluation = Evaluation(plan, path, measuring, self.say)
 
     def __exit__(self, *details):
         self.stack.close()
@@ -111,7 +110,8 @@ class _Loop(contextlib.AbstractContextManager):
             f"{self.units_per_step:,} {self.unit} a step, {self.settings.steps:,} steps",
             f"devices: {plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}, mesh {mesh}",
         ]
-        lines += [f"note: {line}" for line in plan.unsharded]
+        measuring = self.evaluation.measuring
+        lines += [f"note: {line}" for line in (*plan.unsharded, *(measuring.notes if measuring else ()))]
         with plan.context():
             return lines + list(plan.task.notes)
 
@@ -176,20 +176,23 @@ class _Loop(contextlib.AbstractContextManager):
                 evaluation, samples = due(settings.eval_every) or last, due(settings.sample_every) or last
                 save = due(settings.checkpoint_every) or last or stopped
                 snapshot = ema.snapshot_every and (due(ema.snapshot_every) or last)
+                measures = settings.measure_every and (due(settings.measure_every) or last)
                 self.checkpoints.check()
-                if not (evaluation or samples or save or snapshot):
+                if not (evaluation or samples or save or snapshot or measures):
                     continue
                 reporter.flush()
                 with reporter.clock.paused(state):
                     if evaluation and not (stopped and not last):
-                        self.evaluate(step, state, writer)
+                        self.evaluation.evaluate(step, state, writer)
+                    if measures and not (stopped and not last):
+                        self.evaluation.measure(step, state, writer)
                     # Before the checkpoint of the same step: whoever goes on from there would never come to it again.
                     if snapshot:
                         save_snapshots(self.path / SNAPSHOTS, step, state.ema, ema)
                     if save:
                         self.save(step, state)
                     if samples and not (stopped and not last):
-                        self.sample(step, state)
+                        self.evaluation.sample(step, state)
         self.checkpoints.wait()
         self.report(step, compile_seconds)
         finished = step >= settings.steps
@@ -197,7 +200,7 @@ class _Loop(contextlib.AbstractContextManager):
             self.say(f"done: {step:,} steps. Curves: {self.path / 'report.png'}")
         else:
             self.say(f"{signal.name}: saved step {step:,} of {settings.steps:,}; the same command goes on from here.")
-        return Result(step, finished, self.last_evaluation)
+        return Result(step, finished, self.evaluation.last)
 
     def compile_step(self) -> tuple[list[tuple[int, Any]], float]:
         """The parts of the train step, each with how often it comes, and the seconds that compiling took."""
@@ -206,31 +209,6 @@ class _Loop(contextlib.AbstractContextManager):
         seconds = time.perf_counter() - began
         self.say(f"compiled the train step in {seconds:.1f} s" + (f", {len(parts)} parts" if len(parts) > 1 else ""))
         return compiled, seconds
-
-    def averaged(self, state: TrainState):
-        """The variables that evaluation and sampling use: the first average where there is one."""
-        names = self.plan.config.ema.names
-        return merge(state.variables, state.ema[names[0]]) if names else state.variables
-
-    def _evaluate_batch(self, variables, batch, key, totals):
-        metrics = self.plan.task.evaluate(variables, batch, key)
-        return metrics if totals is None else jax.tree.map(lambda a, b: a + b, totals, dict(metrics))
-
-    def evaluate(self, step: int, state: TrainState, writer: MetricsWriter) -> None:
-        data = self.plan.datasets.evaluation
-        if data is None:
-            return
-        count = min(self.settings.eval_batches or data.num_batches, data.num_batches)
-        variables, totals = self.averaged(state), None
-        for index, batch in zip(range(count), prefetch(self.plan, data, 0), strict=False):
-            key = jax.random.fold_in(jax.random.key(self.plan.config.seed), index)
-            totals = self._evaluate(variables, batch, key, totals)
-        values = averages(jax.device_get(totals or {}))
-        values = {f"held_out/{name}": value for name, value in self.plan.task.summarize(values).items()}
-        self.last_evaluation = values
-        writer.write(step, values)
-        if values:
-            self.say(f"step {step:,}: held out " + ", ".join(f"{n.split('/', 1)[1]} {v:.4g}" for n, v in values.items()))
 
     def save(self, step: int, state: TrainState) -> None:
         if step == self.saved_step:
@@ -243,15 +221,6 @@ class _Loop(contextlib.AbstractContextManager):
         if self.checkpoints.save(step, state.as_dict(), meta):
             self.saved_step = step
 
-    def sample(self, step: int, state: TrainState) -> None:
-        requests = self.plan.task.example_requests()
-        if not requests:
-            return
-        artifacts = self._sampler(self.averaged(state), requests, seed=self.plan.config.seed)
-        if processes.is_main():
-            sampling.write(artifacts, self.path / "samples" / f"step_{step:08d}", overwrite=True)
-            self.say(f"step {step:,}: " + sampling.preview(artifacts))
-
     def report(self, step: int, compile_seconds: float) -> None:
         if not processes.is_main():
             return
@@ -263,7 +232,7 @@ class _Loop(contextlib.AbstractContextManager):
             "devices": f"{plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}",
             "compile": f"{compile_seconds:.1f} s",
             "config": config_hash(self.raw_config),
-            **{name.replace("held_out/", "held out "): f"{value:.4g}" for name, value in self.last_evaluation.items()},
+            **{name.replace("held_out/", "held out "): f"{value:.4g}" for name, value in self.evaluation.last.items()},
         }
         write_report(self.path / "metrics.jsonl", self.path / "report.png", title=self.path.name, facts=facts)
 
@@ -352,23 +321,6 @@ class _Clock:
         began = time.perf_counter()
         yield
         self.pause += time.perf_counter() - began
-
-
-def averages(totals: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
-    """total / weight of each metric that has weight."""
-    return {name: float(total) / float(weight) for name, (total, weight) in sorted(totals.items()) if float(weight) > 0}
-
-
-def prefetch(plan: Plan, dataset: Any, start: int, ahead: int = 2) -> Iterator[Mapping[str, jax.Array]]:
-    """Batches on the mesh, from global batch `start`; `ahead` of them are on their way to the device."""
-    index, count = processes.reader_slice(plan.mesh, plan.rules)
-    queue: list[Mapping[str, jax.Array]] = []
-    for local in dataset.iterate(start, index, count):
-        wanted = {name: np.asarray(local[name]) for name in plan.batch}
-        queue.append(processes.global_batch(wanted, plan.mesh, plan.rules))
-        if len(queue) > ahead:
-            yield queue.pop(0)
-    yield from queue
 
 
 def _stop_trace() -> None:

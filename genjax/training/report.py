@@ -22,16 +22,25 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from genjax.training.metrics import read_metrics
 
-ORDER = ("loss", "accuracy", "perplexity", "bits_per_byte", "gradient_norm", "learning_rate", "per_second", "mfu")
+ORDER = (
+    *("loss", "accuracy", "perplexity", "bits_per_byte"),
+    *("fid", "kid", "precision", "recall", "agreement_class", "agreement_of_all", "effective_classes"),
+    *("gradient_norm", "learning_rate", "per_second", "mfu"),
+)
 OMITTED = ("step", "time", "seconds_per_step")  # the rate says the same as the last
 LOGARITHMIC = ("gradient_norm", "perplexity")
-HELD_OUT = "held_out"
+HELD_OUT, SAMPLES = "held_out", "samples"  # what names of figures begin with that are found now and then
+DEVIATION = "_deviation"  # names of what says how sure another figure is; left out
 MAX_PANELS = 17
 COLUMNS = 3
 FACT_COLUMNS = 3
 COLORS = ("#2f6fb2", "#dd7a1f", "#3a9a5b", "#c2415d", "#7d5fb2", "#8c6d4f", "#3aa6b9", "#6b7280")
 INK, FAINT, ALARM = "#1f2933", "#9aa5b1", "#d64545"
-RISING = re.compile(r"(accuracy|score|bleu|rouge|exact_match|top_\d+|image_to_\w+_\d+)$")  # more is better
+RISING = re.compile(
+    r"(accuracy|score|bleu|rouge|exact_match|top_\d+|image_to_\w+_\d+|precision|recall|density|coverage|agreement\w*"
+    r"|effective_classes)$"
+)  # more is better
+LONG = 40  # letters; more of them leave no room for the best value on the same line of a legend
 SMOOTH_FROM = 60  # points; shorter series are shown as they are
 
 
@@ -40,13 +49,13 @@ class Series:
     """One metric over the run.
 
     Attributes:
-        label: "train", "held out", or the turn's name.
-        held_out: measured on held-out data.
+        label: "train", "held out", "samples" with what measured them, or the turn's name.
+        seldom: found now and then, of held-out data or of samples.
         steps, values: in order of steps; values may be NaN or infinite.
     """
 
     label: str
-    held_out: bool
+    seldom: bool
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
@@ -85,22 +94,22 @@ def write_report(
 
 
 def group(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Series]]:
-    """`{panel: series}` in the order of drawing, the training series of a panel before the held-out ones."""
+    """`{panel: series}` in the order of drawing, the training series of a panel before those that are found now and then."""
     found: dict[str, dict[str, Series]] = {}
     for record in records:
         for name, value in record.items():
-            if name in OMITTED or isinstance(value, (str, bool)) or value is None:
+            if name in OMITTED or name.endswith(DEVIATION) or isinstance(value, (str, bool)) or value is None:
                 continue
             *prefix, metric = name.split("/")
             held_out = prefix[:1] == [HELD_OUT]
             turn = " ".join(prefix[1:] if held_out else prefix).replace("_", " ")
             label = " ".join(part for part in ("held out" if held_out else "", turn) if part) or "train"
-            series = found.setdefault(metric, {}).setdefault(name, Series(label, held_out))
+            series = found.setdefault(metric, {}).setdefault(name, Series(label, prefix[:1] in ([HELD_OUT], [SAMPLES])))
             series.steps.append(int(record["step"]))
             series.values.append(float(value))
     rank = {metric: next((i for i, known in enumerate(ORDER) if metric.endswith(known)), len(ORDER)) for metric in found}
     ordered = sorted(found, key=lambda metric: (rank[metric], metric))
-    return {metric: sorted(found[metric].values(), key=lambda s: (s.held_out, s.label)) for metric in ordered}
+    return {metric: sorted(found[metric].values(), key=lambda s: (s.seldom, s.label)) for metric in ordered}
 
 
 def smooth(values: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
@@ -180,11 +189,12 @@ def _line(axes: Axes, metric: str, one: Series, color: str, alone: bool) -> None
     plotted = np.where(good, values, np.nan)
     latest = _text(metric, values[good][-1]) if good.any() else "not finite"
     label = latest if alone and one.label == "train" else f"{one.label}  {latest}"
-    if one.held_out and good.sum() > 2:
+    if one.seldom and good.sum() > 2:
         best = int(np.nanargmax(plotted) if RISING.search(metric) else np.nanargmin(plotted))
-        label += f"  (best {_text(metric, values[best])} at {steps[best]:,})"
-    if one.held_out or len(values) < SMOOTH_FROM or metric == "learning_rate":
-        marker = "o" if one.held_out or len(values) < 3 else None
+        label += "\n" if len(label) > LONG else "  "
+        label += f"(best {_text(metric, values[best])} at {steps[best]:,})"
+    if one.seldom or len(values) < SMOOTH_FROM or metric == "learning_rate":
+        marker = "o" if one.seldom or len(values) < 3 else None
         axes.plot(steps, plotted, color=color, lw=1.8, marker=marker, ms=max(2.0, 5.0 - len(values) / 40), label=label, zorder=3)
     else:
         axes.plot(steps, plotted, color=color, lw=0.8, alpha=0.28, zorder=2)

@@ -7,22 +7,26 @@ from typing import Any
 from genjax.config import structure, unknown_key_message
 from genjax.errors import ConfigError
 from genjax.parallel.mesh import MeshConfig
+from genjax.sampling.measuring import MeasuringConfig
 from genjax.training.averages import EmaConfig
 from genjax.training.optimizers import OptimizerConfig
 from genjax.training.step import GuardConfig
 
-# Keys that may differ between the stored config and that of a resumed run: they change how long or how often, not what.
+# Keys that may differ between the stored config and that of a resumed run: they change how long, how often or
+# what is looked at, not what is trained.
 CHANGEABLE = (
     "train.steps",
     "train.log_every",
     "train.eval_every",
     "train.eval_batches",
     "train.sample_every",
+    "train.measure_every",
     "train.checkpoint_every",
     "train.keep",
     "train.keep_every",
     "train.profile",
     "ema.snapshot_every",
+    "measure.*",
     "mesh.*",
     "rules",
     "data.num_threads",
@@ -42,6 +46,7 @@ class TrainConfig:
     eval_every: int = 0  # the end of the run is always evaluated when there is held-out data
     eval_batches: int = 0  # held-out batches in one evaluation; 0: all
     sample_every: int = 0
+    measure_every: int = 0  # figures of samples, as config.measure says; where it is not 0, the end of the run has some too
     checkpoint_every: int = 1000  # the end of the run is always saved
     keep: int = 3  # newest checkpoints kept
     keep_every: int = 0  # and every checkpoint at a multiple of this, for ever
@@ -70,6 +75,7 @@ class RunConfig:
     rules: tuple[Any, ...] = ()  # (logical name, mesh axis) rows that replace those of parallel/rules.py
     ema: EmaConfig = EmaConfig()
     guard: GuardConfig = GuardConfig()
+    measure: MeasuringConfig = MeasuringConfig()
     seed: int = 0
     optimizers: Mapping[str, OptimizerConfig] = field(default_factory=dict)  # filled from the sections named *_optimizer
 

@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from genjax import tasks
+from genjax.adversarial.feature_matching import feature_matching
 from genjax.errors import CheckpointError, ConfigError
 from genjax.interop import gans
 from genjax.models.cyclegan import CycleGANConfig
@@ -538,3 +540,39 @@ def test_what_no_file_can_hold_is_refused(loaded, tmp_path):
     with pytest.raises(CheckpointError, match=r"wrong shape: params/conv_0/kernel is \(4, 4, 7, 12\), expected \(4, 4, 8, 12\)"):
         gans.save("dcgan_generator", dataclasses.replace(config, latent=8), variables, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["patchgan, instance", "patchgan, spectral"])
+def test_features_are_what_each_activation_gives(name, loaded):
+    """And matched as pix2pixHD's code does: torch's L1 loss of each layer."""
+    theirs, ours, variables, x = loaded(name)
+    theirs.eval()
+    given, seen = torch.from_numpy(x).movedim(-1, 1), []
+    for layer in theirs.model:
+        given = layer(given)
+        seen += [given.detach()] if isinstance(layer, nn.LeakyReLU) else []
+    logits, found = jax.jit(lambda x: ours.apply(variables, x, features=True))(x)
+    np.testing.assert_allclose(logits, given[:, 0].detach(), rtol=0, atol=2e-5 * max(1, given.abs().max().item()))
+    for one, two in zip(found, seen, strict=True):
+        np.testing.assert_allclose(one, channels_last(two), rtol=0, atol=2e-5 * max(1, two.abs().max().item()))
+    expected = sum(F.l1_loss(layer[:1].double(), layer[1:].double()) for layer in seen)
+    matched = feature_matching([layer[:1] for layer in found], [layer[1:] for layer in found])
+    assert expected > 0.1
+    np.testing.assert_allclose(matched, expected, rtol=1e-4)
+
+
+def test_a_generator_as_it_is_downloaded(loaded, tmp_path):
+    """CycleGAN's are one file, under pix2pix's name, with statistics that nothing reads."""
+    torch.manual_seed(0)
+    theirs = randomized(ResnetGenerator(3, 3, 3, "instance", 2))
+    torch.save(theirs.state_dict(), tmp_path / "latest_net_G.pth")
+    task, variables = tasks.open_weights(tmp_path)
+    assert task.config.network == "resnet" and list(variables) == ["generator"]
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 16, 12, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = theirs.eval()(torch.from_numpy(x).movedim(-1, 1))
+    made = jax.jit(task.translator.alone)(variables["generator"], x, jax.random.split(jax.random.key(0), 2))
+    np.testing.assert_allclose(made, channels_last(expected), rtol=0, atol=1e-4)
+    torch.save(ResnetGenerator(3, 2, 3, "instance", 1).state_dict(), tmp_path / "latest_net_G.pth")
+    with pytest.raises(CheckpointError, match="makes images of 2 channels of those of 3; both must have the same"):
+        tasks.open_weights(tmp_path)

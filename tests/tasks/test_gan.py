@@ -273,8 +273,13 @@ def test_players_go_to_files_of_public_code_and_come_back(section, tmp_path):
     found = task.pretrained(str(tmp_path / "out"), None)
     expected = {name: variables[name] for name in ("generator", "discriminator")}
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+    opened, weights = tasks.open_weights(tmp_path / "out")  # whose config is read off the files
+    jax.tree.map(np.testing.assert_array_equal, weights, expected)
+    request = [GANRequest(num_samples=2)]
+    for one, two in zip(Sampler(opened)(weights, request), Sampler(task)(variables, request), strict=True):
+        np.testing.assert_array_equal(one.value, two.value)
     other = build(section | {"model": section["model"] | {"latent": 3}})
-    with pytest.raises(CheckpointError, match="generator of another shape: config.task.model.latent: 3 -> "):
+    with pytest.raises(CheckpointError, match="generator.* of another shape: config.task.model.latent: 3 -> "):
         other.pretrained(str(tmp_path / "out"), None)
     with pytest.raises(CheckpointError, match="holds no generator and no discriminator"):
         task.pretrained(str(tmp_path), None)

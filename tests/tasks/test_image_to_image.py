@@ -13,11 +13,12 @@ from genjax import data, tasks
 from genjax.adversarial import pool
 from genjax.adversarial.objectives import OBJECTIVES
 from genjax.adversarial.pool import ImagePool
-from genjax.errors import ConfigError, RequestError
+from genjax.errors import CheckpointError, ConfigError, RequestError
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.parallel.rules import batch_sharding, context, make_rules
 from genjax.sampling import Sampler
 from genjax.tasks.image_to_image import ImageToImageRequest
+from genjax.tasks.sample_rows import row_keys
 
 ROWS, SIDE = 8, 8
 UNET = {"generator": {"levels": 2, "width": 4}, "discriminator": {"layers": 1, "width": 4}}
@@ -70,6 +71,27 @@ def test_pix2pix_is_its_two_losses():
     np.testing.assert_allclose(loss, fooled + 100 * difference, rtol=1e-5)
     np.testing.assert_allclose(aux.metrics["difference"][0] / ROWS, difference, rtol=1e-5)
     assert list(aux.collections) == ["generator"]  # its batch norms
+
+
+def test_features_of_the_discriminator_are_matched():
+    """Wang et al., 2018, equation 4, of the two layers before the last; each image is judged beside the source."""
+    task, plain = build(UNET | {"feature_matching": 10.0}), build()
+    variables, batch, key = fresh(task), batch_of(), jax.random.key(3)
+    source, target = (batch[name] / np.float32(127.5) - 1 for name in ("source", "target"))
+    made, _ = task.translator(variables["generator"], source, key)
+    wanted, seen = (
+        task.judge.with_features(variables["discriminator"], jnp.concatenate([source, x], -1))[1] for x in (target, made)
+    )
+    matched = sum(np.abs(np.asarray(one, np.float64) - other).mean() for one, other in zip(wanted, seen, strict=True))
+    assert len(seen) == 2 and matched > 0.01
+    pulls = lambda t: jax.jit(jax.value_and_grad(t.generator_loss, has_aux=True))  # noqa: E731
+    ((loss, aux), gradient), ((without, _), other) = (pulls(t)(variables, batch, key) for t in (task, plain))
+    np.testing.assert_allclose(loss - without, 10 * matched, rtol=1e-3)
+    np.testing.assert_allclose(aux.metrics["feature_matching"][0] / ROWS, matched, rtol=1e-5)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), *(g["generator"]["params"]["down_0"] for g in (gradient, other)))
+    assert moved["kernel"] > 1e-4
+    (turn,) = (turn for turn in task.turns if turn.loss == task.generator_loss)
+    assert turn.trains == ("generator/params/*",)  # and not the discriminator, though it is the one that sees
 
 
 def test_cyclegan_is_its_three_losses(cycle):
@@ -172,6 +194,7 @@ def test_a_folder_is_its_images_each_by_itself(cycle, folder):
         ),
         ({"discriminator": {"layers": 3}}, {}, "too small for config.task.discriminator.layers 3"),
         ({"reconstruction": -1.0}, {}, "reconstruction is -1.0"),
+        (CYCLE | {"feature_matching": 1.0}, {}, "method 'cyclegan' has no pairs; set it to 0"),
         ({}, {"layout": "unpaired", "source": "a", "target": "b"}, "'pix2pix' learns from pairs"),
         ({}, {"image_size": 0}, "config.data.image_size is 0"),
         ({"method": "pix2pixhd"}, {}, "config.task.method"),
@@ -194,3 +217,45 @@ def test_requests_that_cannot_be_served(tmp_path):
     ):
         with pytest.raises(RequestError, match=message):
             task.prepare([request])
+
+
+@pytest.mark.parametrize("section", [UNET, CYCLE], ids=["pix2pix", "cyclegan"])
+def test_networks_go_to_files_of_public_code_and_come_back(section, tmp_path):
+    task, out = build(section), tmp_path / "out"
+    variables = fresh(task)
+    task.export(str(out), variables, dtype=None)
+    pairs = section is UNET
+    names = ("G", "D") if pairs else ("G_A", "G_B", "D_A", "D_B")
+    assert {file.name for file in out.iterdir()} == {f"latest_net_{name}.safetensors" for name in names}
+    expected = {name: {k: v for k, v in own.items() if k != "pool"} for name, own in variables.items()}
+    shardings = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[1]), variables)
+    found = task.pretrained(str(out), shardings)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert jax.tree.leaves(found)[0].devices() == {jax.devices()[1]}
+    # A folder alone says what its networks are; only how they are sampled is as published.
+    opened, weights = tasks.open_weights(out)
+    jax.tree.map(np.testing.assert_array_equal, weights, expected)
+    assert opened.judge.config == task.judge.config and opened.translator.config == task.translator.config
+    assert opened.config.method == task.config.method and opened.medium.height == (8 if pairs else 256)
+    (out / f"latest_net_{names[1]}.safetensors").unlink()
+    assert set(task.pretrained(str(out), None)) == set(expected) - {"discriminator" if pairs else "generator_back"}
+    other = build(section | {"generator": section["generator"] | {"width": 5}})
+    with pytest.raises(
+        CheckpointError, match=r"G(_A)?.safetensors holds a network of another shape: config.task.generator.width: 5 -> 4 "
+    ):
+        other.pretrained(str(out), None)
+    with pytest.raises(CheckpointError, match=f"holds none of .*latest_net_{names[-1]}, as .safetensors or .pth"):
+        task.pretrained(str(tmp_path), None)
+
+
+def test_what_a_folder_of_weights_makes(folder, tmp_path):
+    task = build()
+    variables = fresh(task)
+    task.export(str(tmp_path / "out"), variables)
+    opened, weights = tasks.open_weights(tmp_path / "out")
+    (made,) = Sampler(opened)(weights, [ImageToImageRequest(image=str(folder / "b.png"))])
+    batch = opened.prepare([ImageToImageRequest(image=str(folder / "b.png"))])[0]
+    assert made.value.shape == (SIDE, SIDE, 3) and batch["image"].shape == (1, SIDE, SIDE, 3)
+    keys = row_keys(jax.random.key(0), batch["row"])
+    expected = task.translator.alone(variables["generator"], batch["image"] / np.float32(127.5) - 1, keys)
+    np.testing.assert_allclose(made.value.astype(int), opened.medium.from_model(expected)[0].astype(int), atol=1)

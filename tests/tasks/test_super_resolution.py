@@ -145,11 +145,16 @@ def test_images_of_any_size_become_larger(tmp_path):
 def test_weights_of_others(full, tmp_path):
     task, variables = full
     gans.save("vgg", task.features.config, variables["features"], tmp_path / "vgg")
-    gans.save("esrgan", task.generator.config, variables["generator"], tmp_path / "esrgan")
+    task.export(str(tmp_path / "esrgan"), variables)
     for folder, name in (("vgg", "features"), ("esrgan", "generator")):
         found = task.pretrained(str(tmp_path / folder), None)
         assert list(found) == [name]
         jax.tree.map(np.testing.assert_array_equal, found[name]["params"], variables[name]["params"])
+    for path in (tmp_path / "esrgan", tmp_path / "esrgan" / "model.safetensors"):
+        opened, found = tasks.open_weights(path)
+        assert opened.generator.config == task.generator.config and list(found) == ["generator"]
+    with pytest.raises(ConfigError, match="no public layout of SRResNet"):
+        build().export(str(tmp_path / "small"), {})
     with pytest.raises(ConfigError, match="perceptual is 0; set it"):
         build().pretrained(str(tmp_path / "vgg"), None)
     with pytest.raises(ConfigError, match="set config.task.network 'rrdb' and its fields"):

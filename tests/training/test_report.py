@@ -29,15 +29,17 @@ def test_names_are_grouped_by_their_last_part_and_known_panels_come_first():
             held_out__generator__loss=lambda s: 2.0,
             generator__loss=lambda s: 3.0,
             generator__learning_rate=lambda s: 1e-4,
-            held_out__fid=lambda s: 50.0,
+            samples__eye__fid=lambda s: 50.0,
+            samples__eye__kid_deviation=lambda s: 1.0,
         )
     )
-    assert list(panels) == ["loss", "learning_rate", "images_per_second", "fid", "zebra"]
-    assert [(s.label, s.held_out, s.values[0]) for s in panels["loss"]] == [
+    assert list(panels) == ["loss", "fid", "learning_rate", "images_per_second", "zebra"]
+    assert [(s.label, s.seldom, s.values[0]) for s in panels["loss"]] == [
         ("critic", False, 1.0),
         ("generator", False, 3.0),
         ("held out generator", True, 2.0),
     ]
+    assert [(s.label, s.seldom) for s in panels["fid"]] == [("samples eye", True)]
     assert panels["zebra"][0].label == "train" and panels["zebra"][0].steps == [1, 2]
 
 
@@ -63,6 +65,8 @@ def test_the_legend_tells_the_last_and_the_best_value():
             held_out__loss=lambda s: abs(s - 20) + 1,
             held_out__accuracy=lambda s: -abs(s - 20),
             held_out__top_5=lambda s: s / 100,
+            samples__a_network_with_a_name_that_is_rather_long__fid=lambda s: s / 10,
+            samples__agreement_class=lambda s: -abs(s - 20),
         )
     )
     found = texts(_draw(panels, "", {}, log_steps=False))
@@ -71,6 +75,8 @@ def test_the_legend_tells_the_last_and_the_best_value():
         "held out  11  (best 1 at 20)",
         "held out  -10  (best 0 at 20)",
         "held out  0.3  (best 0.3 at 30)",
+        "samples  -10  (best 0 at 20)",
+        "samples a network with a name that is rather long  3\n(best 1 at 10)",
     }
 
 

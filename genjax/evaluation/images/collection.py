@@ -1,13 +1,14 @@
 """What is kept of the features of a set of images, however many there are: statistics of all, and some as they are."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 
 from genjax.errors import DataError
 from genjax.evaluation.images.features import FeatureNetwork, Features
+from genjax.evaluation.images.neighbours import squared_radii
 from genjax.evaluation.images.statistics import Statistics, merged, statistics
 
 KEEP = 50_000  # images: 400 MB of Inception's features
@@ -22,6 +23,7 @@ class Collection:
         network: the name of what made them.
         pool, spatial: statistics over all images; spatial ones where the network has them.
         features, logits: of `KEEP` images at most, drawn at random where there are more.
+        known: what `radii` found so far.
     """
 
     network: str
@@ -29,6 +31,13 @@ class Collection:
     spatial: Statistics | None
     features: Float[np.ndarray, "kept features"]
     logits: Float[np.ndarray, "kept classes"] | None
+    known: dict[int, Float64[np.ndarray, " kept"]] = field(default_factory=dict, repr=False)
+
+    def radii(self, ks: tuple[int, ...]) -> Mapping[int, Float64[np.ndarray, " kept"]]:
+        """See `neighbours.squared_radii`; found once, as many sets are measured against the same real images."""
+        if missing := set(ks) - set(self.known):
+            self.known.update(squared_radii(self.features, sorted(missing)))
+        return self.known
 
     @property
     def count(self) -> int:

@@ -43,6 +43,7 @@ class FeatureNetwork:
         batch_size: images at a time; rounded up to what divides over the mesh.
         mesh: the devices over which images are divided; None: the default device. In a job of several processes, all of them
             call with the same images.
+        classes: names of those that the logits are over; (): not known.
     """
 
     name: str
@@ -51,6 +52,7 @@ class FeatureNetwork:
     variables: Any
     batch_size: int = 64
     mesh: Mesh | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.batch_size < 1:

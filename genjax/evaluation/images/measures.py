@@ -36,6 +36,11 @@ class MeasureConfig:
             if name != "at_infinity" and value < least.get(name, 1):
                 raise ConfigError(f"measures.{name} is {value}; it must be {least.get(name, 1)} or more.")
 
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """Those that give balls their radii; of each set there must be more images than the largest."""
+        return self.precision_k, self.density_k
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -63,11 +68,6 @@ def measure(generated: Collection, real: Collection, config: MeasureConfig | Non
     if generated.network != real.network:
         raise DataError(f"generated images were seen by {generated.network}, real ones by {real.network}; use one for both.")
     found = {"fid": frechet_distance(generated.pool, real.pool)}
-    notes = [
-        f"fid: of {name} images, {note}"
-        for name, part in (("generated", generated), ("real", real))
-        if (note := too_few(part.count, part.pool.mean.size))
-    ]
     if generated.spatial is not None and real.spatial is not None:
         found["sfid"] = frechet_distance(generated.spatial, real.spatial)
     if config.at_infinity:
@@ -79,11 +79,28 @@ def measure(generated: Collection, real: Collection, config: MeasureConfig | Non
         subset_size=config.kernel_subset_size,
         seed=config.seed,
     )
-    if (smaller := min(len(generated.features), len(real.features))) < config.kernel_subset_size:
-        notes.append(f"kid: over subsets of all {smaller:,} images of the smaller set, not of {config.kernel_subset_size:,}.")
     if generated.logits is not None:
         score = inception_score(generated.logits, splits=config.score_splits, seed=config.seed)
         found["inception_score"], found["inception_score_deviation"] = score
-    found["precision"], found["recall"] = precision_recall(generated.features, real.features, config.precision_k)
-    found["density"], found["coverage"] = density_coverage(generated.features, real.features, config.density_k)
-    return Measures({f"{generated.network}/{name}": value for name, value in found.items()}, tuple(notes))
+    sets, radii = (generated.features, real.features), real.radii(config.neighbours)
+    found["precision"], found["recall"] = precision_recall(*sets, config.precision_k, radii[config.precision_k])
+    found["density"], found["coverage"] = density_coverage(*sets, config.density_k, radii[config.density_k])
+    notes = remarks(generated.count, real, config, kept=len(generated.features))
+    return Measures({f"{generated.network}/{name}": value for name, value in found.items()}, notes)
+
+
+def remarks(count: int, real: Collection, config: MeasureConfig, kept: int | None = None) -> tuple[str, ...]:
+    """Sentences without which figures of generated images beside these real ones would be misread.
+
+    Args:
+        count: how many are generated.
+        kept: of how many of these the features are kept as they are; None: of all.
+    """
+    notes = [
+        f"fid: of {name} images, {note}"
+        for name, images in (("generated", count), ("real", real.count))
+        if (note := too_few(images, real.pool.mean.size))
+    ]
+    if (smaller := min(count if kept is None else kept, len(real.features))) < config.kernel_subset_size:
+        notes.append(f"kid: over subsets of all {smaller:,} images of the smaller set, not of {config.kernel_subset_size:,}.")
+    return tuple(notes)

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 META, TENSORS = "meta.json", "features.safetensors"
 _STATISTICS = ("pool", "spatial")
+_RADII = "radii."
 
 
 def cached_reference(
@@ -58,6 +59,7 @@ def _write(folder: Path, made: Collection) -> None:
     for name in _STATISTICS:
         if (part := getattr(made, name)) is not None:
             tensors |= {f"{name}.mean": part.mean, f"{name}.scatter": part.scatter}
+    tensors |= {f"{_RADII}{k}": radii for k, radii in made.known.items()}
     try:
         save_file({key: np.ascontiguousarray(array) for key, array in tensors.items()}, folder / TENSORS)
     except safetensors.SafetensorError as error:
@@ -79,7 +81,8 @@ def _open(folder: Path, network: str) -> Collection | None:
             for name in _STATISTICS
             if f"{name}.mean" in tensors
         }
-        return Collection(network, parts["pool"], parts.get("spatial"), tensors["features"], tensors.get("logits"))
+        known = {int(name.removeprefix(_RADII)): value for name, value in tensors.items() if name.startswith(_RADII)}
+        return Collection(network, parts["pool"], parts.get("spatial"), tensors["features"], tensors.get("logits"), known)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         log.warning("the reference features in %s are damaged (%s) and are made again", folder, error)
         return None

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 
 from genjax.errors import DataError
 from genjax.evaluation.images import neighbours
-from genjax.evaluation.images.neighbours import density_coverage, precision_recall
+from genjax.evaluation.images.neighbours import density_coverage, precision_recall, squared_radii
 
 
 def draw(*shape, seed=0):
@@ -38,6 +38,10 @@ def test_numbers_in_blocks(block, monkeypatch):
             expected, rel=1e-12
         )
         assert 0.05 < min(expected)
+        known = squared_radii(real, (5, 1, 3))[k]  # found once, for several numbers of neighbours
+        np.testing.assert_allclose(known, radii(real.astype(np.float64), k) ** 2, rtol=1e-12)
+        found = (*precision_recall(generated, real, k, known), *density_coverage(generated, real, k, known))
+        assert found == (*precision_recall(generated, real, k), *density_coverage(generated, real, k))
 
 
 def test_sets_that_are_alike_and_sets_that_are_not():

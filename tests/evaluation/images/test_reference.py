@@ -21,6 +21,7 @@ class Maker:
         found = collect(plain_network(), [pictures(30)])
         values = statistics(np.random.default_rng(0).normal(size=(30, 5))) if spatial else None
         self.made = type(found)(network, found.pool, values, found.features, found.logits if spatial else None)
+        self.made.radii((2, 3))
         self.calls = 0
 
     def __call__(self):
@@ -36,6 +37,7 @@ def assert_equal(one, other):
         if a is not None:
             np.testing.assert_array_equal(a.mean, b.mean)
             np.testing.assert_array_equal(a.scatter, b.scatter)
+    assert set(one.known) == set(other.known) and all(np.array_equal(one.known[k], other.known[k]) for k in one.known)
     assert (one.logits is None) == (other.logits is None)
     assert one.logits is None or (one.logits == other.logits).all()
 
