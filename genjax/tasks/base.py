@@ -17,6 +17,9 @@ class BaseTask:
     request_type: type | None = None
     notes: tuple[str, ...] = ()
 
+    def flops_at(self, step: int) -> float:
+        return self.flops_per_step
+
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         return {}
 

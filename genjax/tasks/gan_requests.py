@@ -10,7 +10,7 @@ import numpy as np
 from genjax.decoding.buckets import power_of_two
 from genjax.errors import RequestError
 from genjax.tasks.contract import Artifact, Batch
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 from genjax.tasks.points import Points
 from genjax.tasks.sample_rows import filled
 
