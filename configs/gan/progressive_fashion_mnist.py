@@ -3,8 +3,8 @@
     python train.py --config=configs/gan/progressive_fashion_mnist.py --workdir=runs/progressive
     python sample.py --workdir=runs/progressive --num_samples=100 --out=clothes.png
 
-Samples on the way are of the resolution that the run has come to, enlarged. 64,000 images see a resolution fade in and 64,000 see it
-stay, a ninth of what the paper shows: 32x32 begins at step 5,000.
+Samples on the way are of the resolution that the run has come to, enlarged. Each fades in over 64,000 images and stays for as
+many, a ninth of what the paper shows: 32x32 begins at step 5,000.
 
 Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Not yet measured.
 """

@@ -133,10 +133,11 @@ def test_stages_come_on_their_steps_alone_and_go_on_from_each_other():
     for batch, factor in zip(data, (3.0, 3.0, 2.0, 0.0, 2.0, 1.0, 1.0), strict=True):
         loss, gradient = jax.value_and_grad(lambda v, batch=batch: task.loss(v, batch, jax.random.key(0))[0])(variables)
         variables = jax.tree.map(lambda p, g, factor=factor: p - 0.05 * factor * g, variables, gradient)
-        losses.append((factor * float(loss), batch["weight"].sum() if factor else 0.0))
+        losses.append((factor * float(loss), float(batch["weight"].sum()) if factor else 0.0))
     close(state.variables, variables)
     # One curve over all stages, which weighs the steps that came.
-    assert metrics["fit/loss"] == pytest.approx(np.average(*zip(*losses, strict=True)), rel=1e-5)
+    means, weights = zip(*losses, strict=True)
+    assert metrics["fit/loss"] == pytest.approx(np.average(means, weights=weights), rel=1e-5)
     assert float(totals["fit/gradient_norm"][1]) == 6 and int(state.step) == 7
     assert {name.split("/")[0] for name in metrics} == {"fit"}
     assert [(part.turns, part.every, part.start, part.stop, part.closes) for part in parts_of(task.turns)] == [
