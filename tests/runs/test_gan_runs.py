@@ -49,8 +49,8 @@ def cycle(path):
 def growing(path):
     """Two steps of 4x4 pixels, then 8x8, which fade in until the fourth: the run stops on the way."""
     task = {
-        "name": "gan", "network": "progressive", "objective": "wasserstein", "gradient_penalty": 10.0, "drift": 0.001,
-        "growth": {"fade_images": 16, "stay_images": 16}, "model": {"latent": 4, "channel_base": 16, "channel_max": 4},
+        "name": "gan", "network": "progressive", "growth": {"fade_images": 16, "stay_images": 16},
+        "model": {"latent": 4, "channel_base": 16, "channel_max": 4}, "requests": ({"num_samples": 1},),
     }  # fmt: skip
     return {"task": task, "data": {"name": "images", "path": str(path / "a"), "labels": "none", "batch_size": 8}}
 

@@ -75,37 +75,42 @@ def test_stages_are_turns_one_after_the_other():
     assert (lazy.prefix, lazy.every, lazy.start) == ("r1", 4, 2)
 
 
-@pytest.mark.parametrize("stage, before, alpha", [(0, 8, 1.0), (1, 24, 0.5)])
-def test_a_stage_learns_from_images_of_its_size_faded_as_its_networks_are(played, stage, before, alpha):
+def test_a_stage_learns_from_images_of_its_size_faded_as_its_networks_are(played):
+    """Half way, where the images of this step are the 24th to the 32nd."""
     task, variables, batch = played
-    judging, making = task.turns[2 * stage : 2 * stage + 2]
-    variables, key = after(variables, before), jax.random.key(3)
-    make, judge = networks(task, variables, stage, alpha)
+    judging, making = task.turns[2:]
+    variables, key = after(variables, 24), jax.random.key(3)
+    make, judge = networks(task, variables, 1, 0.5)
+
+    @jax.jit
+    def by_hand(real):
+        _, _, latent_key, penalty_key = jax.random.split(key, 4)
+        fake = make(jax.random.normal(jax.random.split(latent_key)[0], (ROWS, 4)))
+        critic = judge(fake).mean() - judge(real).mean() + 0.001 * jnp.square(judge(real)).mean()
+        z = jax.random.normal(jax.random.split(jax.random.split(key)[0])[0], (ROWS, 4))
+        return critic + 10 * penalties.gradient_penalty(judge, penalty_key, real, fake).mean(), -judge(make(z)).mean()
+
+    full = batch["image"] / np.float32(127.5) - 1
+    critic, generator = by_hand((coarse(full)[1] + full) / 2)
     loss, aux = jax.jit(judging.loss)(variables, batch, key)
-    _, _, latent_key, penalty_key = jax.random.split(key, 4)
-    means, repeated = coarse(batch["image"] / np.float32(127.5) - 1)
-    real = jnp.asarray(means if stage == 0 else (repeated + batch["image"] / np.float32(127.5) - 1) / 2)
-    fake = make(jax.random.normal(jax.random.split(latent_key)[0], (ROWS, 4)))
-    expected = judge(fake).mean() - judge(real).mean() + 0.001 * jnp.square(judge(real)).mean()
-    expected += 10 * penalties.gradient_penalty(judge, penalty_key, real, fake).mean()
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
-    assert float(aux.metrics["resolution"][0]) == ROWS * (4 if stage == 0 else 6)
+    np.testing.assert_allclose(loss, critic, rtol=1e-4)
+    assert float(aux.metrics["resolution"][0]) == ROWS * 6
     # The generator's turn of the same step finds the images counted, and so has the same alpha.
     images = aux.collections["growth"]["shown"]["images"]
-    assert images.dtype == jnp.int32 and int(images) == before + ROWS and list(aux.collections) == ["growth"]
+    assert images.dtype == jnp.int32 and int(images) == 32 and list(aux.collections) == ["growth"]
     loss, aux = jax.jit(making.loss)(after(variables, images), batch, key)
-    z = jax.random.normal(jax.random.split(jax.random.split(key)[0])[0], (ROWS, 4))
-    np.testing.assert_allclose(loss, -judge(make(z)).mean(), rtol=1e-4)
+    np.testing.assert_allclose(loss, generator, rtol=1e-4)
     assert not aux.collections
 
 
 def test_microbatches_of_a_step_fade_alike(played):
-    """A quarter of a batch is counted as such, and learned from with the alpha of the step's end."""
-    task, variables, batch = played
-    few = {name: x[:4] for name, x in batch.items()}
-    loss = jax.jit(task.turns[2].loss)
-    (one, aux), (two, _) = (loss(after(variables, images), few, jax.random.key(0)) for images in (24, 28))
-    assert one == two and int(aux.collections["growth"]["shown"]["images"]) == 28
+    """Half a batch is counted as such, and learned from with the alpha of the step's end."""
+    task, variables, _ = played
+    players = task.players.stages[1].players
+    for images in (24, 28):
+        seen, counted, reported = players.count(after(variables, images), 4)
+        assert int(seen["growth"]["shown"]["images"]) == 32 and int(counted["growth"]["shown"]["images"]) == images + 4
+        assert float(reported["resolution"]) == 6
 
 
 @pytest.mark.parametrize("shown, stage, alpha", [(0, 0, 1.0), (16, 0, 1.0), (24, 1, 0.25), (48, 1, 1.0), (160, 1, 1.0)])
@@ -138,14 +143,13 @@ def evaluate(played):
 
 
 def test_eight_devices_compute_what_one_does(played):
-    """Losses of a stage that fades in, and figures of whichever stage it is."""
-    task, variables, batch = played
+    """The loss of a stage that fades in, and figures of whichever stage it is."""
+    task, (_, variables, batch) = build(gradient_penalty=0.0), played
     variables, mesh, rules = after(variables, 24), make_mesh(MeshConfig(data=4, fsdp=2)), make_rules(())
 
     def losses(variables, batch):
-        found = [turn.loss(variables, batch, jax.random.key(7)) for turn in task.turns[2:]]
-        figures = [(loss, aux.metrics, aux.collections) for loss, aux in found]
-        return figures, task.evaluate(variables, batch, jax.random.key(1))
+        loss, aux = task.turns[2].loss(variables, batch, jax.random.key(7))
+        return loss, aux.metrics, aux.collections, task.evaluate(variables, batch, jax.random.key(1))
 
     alone = jax.jit(losses)(variables, batch)
     with context(mesh, rules):
