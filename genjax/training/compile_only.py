@@ -99,9 +99,10 @@ def _compile(plan: Plan, part: Part | None, absent: bool) -> Compilation:
         jax.config.update("jax_enable_compilation_cache", cached)
     done = time.perf_counter()
     memory = compiled.memory_analysis()
-    # The compiler's own peak; where it does not say (CPU), everything that could be alive at once.
+    # The compiler's own peak; where it leaves out what the program allocates (CPU), everything that could be alive at once.
     whole = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-    needed = getattr(memory, "peak_memory_in_bytes", 0) or whole
+    peak = getattr(memory, "peak_memory_in_bytes", 0)
+    needed = peak if peak > memory.temp_size_in_bytes else whole
     text = compiled.as_text()
     return Compilation(
         plan=plan,
