@@ -18,6 +18,9 @@ class BaseTask:
     makes: str = "text"
     notes: tuple[str, ...] = ()
 
+    def flops_at(self, step: int) -> float:
+        return self.flops_per_step
+
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         return {}
 

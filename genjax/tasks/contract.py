@@ -47,7 +47,7 @@ class Turn:
     """One optimization move within a training step.
 
     Attributes:
-        name: prefix of the turn's metrics when a task has several turns.
+        name: its own among the turns of the task.
         trains: path patterns over `component/collection/module/.../leaf` (fnmatch, `*` also crosses `/`), for example
             `("generator/params/*",)` or `("unet/params/*/lora_*",)`. Gradients and optimizer memory exist for these
             leaves only.
@@ -56,6 +56,10 @@ class Turn:
             train the same leaves.
         every: the turn comes on steps that this number divides (lazy regularization: 16; one generator step for five of
             the critic: 5).
+        start, stop: and of these only on those from `start` on and before `stop` (None: to the end), counted from 0. Stages of a
+            run are turns with such ranges, one after the other; a turn outside its range is not even compiled.
+        prefix: of the turn's metrics, where a task has several turns; "" for its name. Turns that never come on the same step
+            may share one, and then report the same metrics: a curve that goes on over all stages.
     """
 
     name: str
@@ -63,6 +67,9 @@ class Turn:
     loss: Loss
     optimizer: str = "optimizer"
     every: int = 1
+    start: int = 0
+    stop: int | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,10 @@ class Task(Protocol):
     @property
     def flops_per_step(self) -> float:
         """Analytic floating-point operations of one training step on the global batch, forward and backward; the class
-        docstring states the convention."""
+        docstring states the convention. Of the costliest step, where turns change during a run."""
+
+    def flops_at(self, step: int) -> float:
+        """Those of the step of this number, as turns' ranges have it; their rhythm is averaged over."""
 
     @property
     def notes(self) -> Sequence[str]:

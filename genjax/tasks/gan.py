@@ -1,7 +1,8 @@
 """Generative adversarial networks: a generator and a discriminator, each in turns of its own, unconditional or by classes.
 
 One step is a turn of the discriminator and, every `critic_steps` steps, one of the generator; then, each as often as it is asked
-for, the lazy penalties (Karras et al., 2020, appendix B: as often as that, and as many times as strong).
+for, the lazy penalties (Karras et al., 2020, appendix B: as often as that, and as many times as strong). Players that grow
+(`adversarial/growth.py`) have such turns for each of their resolutions.
 """
 
 import functools
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from genjax.adversarial import ada, gauge, penalties
 from genjax.adversarial.ada import AdaConfig, AdaState
+from genjax.adversarial.growth import GrowthConfig
 from genjax.adversarial.objectives import OBJECTIVES, Objective, ObjectiveName
 from genjax.config import structure
 from genjax.data.images import ImagesInfo
@@ -25,7 +27,8 @@ from genjax.errors import ConfigError
 from genjax.tasks import gan_weights, style_samples
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import HOST, Artifact, Aux, Batch, Metrics, Turn, Variables
-from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, KINDS, Players, StylePlayers, make_players
+from genjax.tasks.gan_networks import KINDS, make_players
+from genjax.tasks.gan_players import DISCRIMINATOR, GENERATOR, Players, Stage, StylePlayers
 from genjax.tasks.gan_requests import GANRequest, prepare, present
 from genjax.tasks.labels import Labels
 from genjax.tasks.media import Images, medium_of
@@ -60,6 +63,7 @@ class GANConfig:
     path_length_every: int = 4  # steps between its turns
     path_length_shrink: int = 2  # how many times fewer examples its turn generates
     ada: AdaConfig = field(default_factory=AdaConfig)
+    growth: GrowthConfig = field(default_factory=GrowthConfig)  # progressive: when which resolution comes
     # Requests of `train.sample_every`, as objects with fields of GANRequest; (): a grid of what the labels have.
     requests: tuple[Mapping[str, Any], ...] = ()
 
@@ -77,7 +81,7 @@ class GANConfig:
 @dataclass(frozen=True)
 class GAN(BaseTask):
     """Two players behind the contract. FLOPs are those of their passes as models/ counts them, three forward passes for one with
-    its gradients and six for a penalty on gradients; lazy turns by how often they come."""
+    its gradients and six for a penalty on gradients; lazy turns by how often they come; of the last stage, if players grow."""
 
     players: Players
     medium: Images | Points
@@ -106,18 +110,25 @@ class GAN(BaseTask):
 
     @property
     def turns(self):
+        return tuple(turn for stage in self.players.stages for turn in replace(self, players=stage.players)._turns_of(stage))
+
+    def _turns_of(self, stage: Stage) -> list[Turn]:
         c = self.config
         judge = {"trains": (f"{DISCRIMINATOR}/params/*",), "optimizer": "discriminator_optimizer"}
         make = {"trains": (f"{GENERATOR}/params/*",), "optimizer": "generator_optimizer"}
+
+        def turn(name: str, **rest) -> Turn:
+            return Turn(name + stage.name, prefix=name, start=stage.start, stop=stage.stop, **rest)
+
         turns = [
-            Turn("discriminator", loss=self.discriminator_loss, **judge),
-            Turn("generator", loss=self.generator_loss, every=c.critic_steps, **make),
+            turn("discriminator", loss=self.discriminator_loss, **judge),
+            turn("generator", loss=self.generator_loss, every=c.critic_steps, **make),
         ]
         if c.r1 and c.r1_every > 1:
-            turns.append(Turn("r1", loss=self.r1_loss, every=c.r1_every, **judge))
+            turns.append(turn("r1", loss=self.r1_loss, every=c.r1_every, **judge))
         if c.path_length:
-            turns.append(Turn("path_length", loss=self.path_length_loss, every=c.path_length_every, **make))
-        return tuple(turns)
+            turns.append(turn("path_length", loss=self.path_length_loss, every=c.path_length_every, **make))
+        return turns
 
     def init(self, key):
         variables = self.players.init(key)
@@ -133,7 +144,8 @@ class GAN(BaseTask):
         """The objective's two parts, on a batch of real and one of generated examples, and the penalties of every step."""
         c = self.config
         real_key, fake_key, latent_key, penalty_key = jax.random.split(key, 4)
-        real, classes = self._real(batch)
+        variables, counted, reported = self.players.count(variables, len(batch["mask"]))
+        real, classes = self._real(variables, batch)
         fake = jax.lax.stop_gradient(self._fake(variables, latent_key, len(real), classes)[0])
         real_logits, moved = self._judge(variables, real, classes, real_key)
         # What the first pass left of the moving statistics, the second goes on from: as if one had come after the other.
@@ -141,6 +153,7 @@ class GAN(BaseTask):
         fake_logits, moved = self._judge(between, fake, classes, fake_key)
         loss = self.objective.real(real_logits).mean() + self.objective.fake(fake_logits).mean()
         metrics = _outcome(self.objective, real_logits, fake_logits)
+        metrics |= {name: _mean_of(value, len(real)) for name, value in reported.items()}
         if c.gradient_penalty:
             critic = lambda x: self._judge(variables, x, classes, None)[0]  # noqa: E731
             penalty = penalties.gradient_penalty(critic, penalty_key, real, fake, c.slope).mean()
@@ -150,7 +163,7 @@ class GAN(BaseTask):
         if c.r1 and c.r1_every == 1:
             penalty = self._r1(variables, real, classes, penalty_key)
             loss, metrics = loss + c.r1 * penalty, metrics | {"r1": _mean_of(penalty, len(real))}
-        collections = {DISCRIMINATOR: moved} if moved else {}
+        collections = dict(counted) | ({DISCRIMINATOR: moved} if moved else {})
         if c.ada.adapts:
             state = ada.adapt(c.ada, AdaState(**variables[AUGMENTATION][ADA]), real_logits, self.info.batch_size)
             collections[AUGMENTATION] = {ADA: state.as_collection()}
@@ -160,14 +173,14 @@ class GAN(BaseTask):
     def generator_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
         """The objective's third part, on a batch of generated examples."""
         latent_key, judge_key = jax.random.split(key)
-        real, classes = self._real(batch)
-        fake, moved = self._fake(variables, latent_key, len(real), classes)
+        rows, classes = len(batch["mask"]), self._classes(batch)
+        fake, moved = self._fake(variables, latent_key, rows, classes)
         logits, _ = self._judge(variables, fake, classes, judge_key)
-        return self.objective.generator(logits).mean(), Aux(len(real), {}, {GENERATOR: moved} if moved else {})
+        return self.objective.generator(logits).mean(), Aux(rows, {}, {GENERATOR: moved} if moved else {})
 
     def r1_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
         """R1 of a turn that comes every `r1_every` steps, as many times as strong."""
-        real, classes = self._real(batch)
+        real, classes = self._real(variables, batch)
         penalty = self._r1(variables, real, classes, key)
         return self.config.r1 * self.config.r1_every * penalty, Aux(len(real), {"penalty": _mean_of(penalty, len(real))})
 
@@ -175,7 +188,7 @@ class GAN(BaseTask):
         """The penalty on lengths of paths, of a turn that comes every `path_length_every` steps, as many times as strong."""
         c = self.config
         latent_key, styles_key, noise_key, direction_key = jax.random.split(key, 4)
-        classes = self._real(batch)[1]
+        classes = self._classes(batch)
         count = max(1, len(batch["mask"]) // c.path_length_shrink)
         z = jax.random.normal(latent_key, (count, self.players.latent))
         classes = None if classes is None else classes[:count]
@@ -189,8 +202,11 @@ class GAN(BaseTask):
     def _r1(self, variables, real, classes, key) -> Float[Array, ""]:
         return penalties.r1(lambda x: self._judge(variables, x, classes, key)[0], real).mean()
 
-    def _real(self, batch: Batch) -> tuple[Float[Array, "batch *shape"], Int[Array, "batch"] | None]:
-        return self.medium.to_model(batch[self.medium.column]), batch["label"] if self.labels else None
+    def _real(self, variables, batch: Batch) -> tuple[Float[Array, "batch *shape"], Int[Array, "batch"] | None]:
+        return self.players.see(variables, self.medium.to_model(batch[self.medium.column])), self._classes(batch)
+
+    def _classes(self, batch: Batch) -> Int[Array, "batch"] | None:
+        return batch["label"] if self.labels else None
 
     def _fake(self, variables, key, count: int, classes):
         latent_key, rest = jax.random.split(key)
@@ -206,7 +222,7 @@ class GAN(BaseTask):
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         """How held-out and generated examples are judged, and how far apart they lie; of points, which modes are reached."""
         weights = batch["mask"].astype(jnp.float32)
-        real, classes = self._real(batch)
+        real, classes = self._real(variables, batch)
         z = jax.random.normal(key, (len(real), self.players.latent))
         fake, _ = self.players.generate(variables, z, classes, train=False)
         judge = lambda x: self.players.judge(variables, x, classes, train=False)[0]  # noqa: E731
@@ -284,6 +300,10 @@ class GAN(BaseTask):
             generator += 6 * make / c.path_length_shrink / c.path_length_every
         return self.info.batch_size * (discriminator + generator)
 
+    def flops_at(self, step: int) -> float:
+        present = [stage for stage in self.players.stages if stage.start <= step][-1]
+        return replace(self, players=present.players).flops_per_step
+
     @property
     def units_per_step(self) -> tuple[str, int]:
         return self.medium.units, self.info.batch_size
@@ -296,7 +316,9 @@ class GAN(BaseTask):
         rules = [f"{name} {value:g}" for name, value in weights.items() if value]
         if c.ada.pipeline:
             rules.append(f"augmented by {c.ada.pipeline}")
-        return (f"data: {self.info}", f"players: {c.network}, {told}; {', '.join([c.objective, *rules])}")
+        lines = (f"data: {self.info}", f"players: {c.network}, {told}; {', '.join([c.objective, *rules])}")
+        grown = [f"{stage.name[1:]} from step {stage.start:,}" for stage in self.players.stages if stage.name]
+        return (*lines, f"resolutions: {', '.join(grown)}") if grown else lines
 
 
 def _mean_of(value: Array, count: int) -> tuple[Array, Array]:
@@ -328,7 +350,8 @@ def build(section: Mapping[str, Any], info: Any) -> GAN:
     if config.ada.pipeline and not isinstance(medium, Images):
         raise ConfigError("config.task.ada is for images; leave it out for points.")
     labels = Labels(attributes)
-    players = make_players(config.network, config.model, medium.shape, labels.count, config.style_mixing)
+    told = {"mixing": config.style_mixing, "growth": config.growth, "batch_size": info.batch_size}
+    players = make_players(config.network, config.model, medium.shape, labels.count, **told)
     if config.path_length and not isinstance(players, StylePlayers):
         raise ConfigError(f"config.task.path_length is for network 'stylegan2'; '{config.network}' has no styles: leave it out.")
     return GAN(players, medium, labels, config, info)

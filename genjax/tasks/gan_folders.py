@@ -13,7 +13,7 @@ from genjax.models import patchgan
 from genjax.models.patchgan import PatchGANConfig
 from genjax.tasks import gan, image_to_image, super_resolution
 from genjax.tasks.contract import Task
-from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR
+from genjax.tasks.gan_players import DISCRIMINATOR, GENERATOR
 
 PUBLISHED_SIDE = 256  # pixels of the images that a ResNet of CycleGAN, which takes any, was made for
 

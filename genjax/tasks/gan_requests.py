@@ -11,7 +11,7 @@ from genjax.decoding.buckets import power_of_two
 from genjax.errors import RequestError
 from genjax.tasks import style_projection, style_requests
 from genjax.tasks.contract import Artifact, Batch
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 from genjax.tasks.image_to_image_requests import files_of
 from genjax.tasks.points import Points
 from genjax.tasks.sample_rows import filled

@@ -12,7 +12,7 @@ from genjax.errors import CheckpointError, ConfigError
 from genjax.interop import gans, stylegan2
 from genjax.models.dcgan import DCGANConfig
 from genjax.models.style_config import StyleGAN2Config
-from genjax.tasks.gan_networks import DISCRIMINATOR, GENERATOR, Players
+from genjax.tasks.gan_players import DISCRIMINATOR, GENERATOR, Players
 
 PARTS = (GENERATOR, DISCRIMINATOR)
 UNTOLD = ("dtype", "dropout", "test_statistics", "test_dropout")  # fields that change no shape

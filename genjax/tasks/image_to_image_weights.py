@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from genjax.errors import CheckpointError
 from genjax.interop import gan_files, gans
-from genjax.tasks.gan_networks import MOVING
+from genjax.tasks.gan_players import MOVING
 from genjax.tasks.gan_weights import load_network
 
 if TYPE_CHECKING:

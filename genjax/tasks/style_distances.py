@@ -18,7 +18,7 @@ from genjax.errors import CheckpointError, RequestError
 from genjax.interop import gans
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.contract import Variables
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 
 Features = tuple[Float[Array, "batch h w features"], ...]
 

@@ -19,7 +19,7 @@ from genjax.parallel.compiler import compiler_options
 from genjax.parallel.processes import to_host
 from genjax.tasks import style_requests
 from genjax.tasks.contract import HOST, PROGRESS, Artifact, Batch, Variables
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 from genjax.tasks.image_batches import read_request_images
 from genjax.tasks.image_to_image_requests import files_of
 from genjax.tasks.media import Images

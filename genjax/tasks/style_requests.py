@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from genjax.errors import RequestError
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 
 if TYPE_CHECKING:
     from genjax.tasks.gan_requests import GANRequest

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from genjax.adversarial.directions import Directions, principal, shifted
 from genjax.diffusion.predictions import over
 from genjax.tasks.contract import Batch, Variables
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 from genjax.tasks.sample_rows import drawn
 
 DRAWN = 10_000  # latents that W is judged by: its mean, its deviation, its directions

@@ -25,7 +25,7 @@ from genjax.models.srgan import SRDiscriminator, SRDiscriminatorConfig, SRResNet
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
-from genjax.tasks.gan_networks import MOVING
+from genjax.tasks.gan_players import MOVING
 from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.media import Images, psnr
 from genjax.tasks.super_resolution_requests import SuperResolutionRequest, prepare, present

@@ -15,7 +15,7 @@ from genjax.models import cyclegan, patchgan, pix2pix
 from genjax.models.cyclegan import CycleGANConfig, CycleGANGenerator
 from genjax.models.patchgan import PatchGAN, PatchGANConfig
 from genjax.models.pix2pix import Pix2PixConfig, Pix2PixGenerator
-from genjax.tasks.gan_networks import MOVING, Collections
+from genjax.tasks.gan_players import MOVING, Collections
 
 
 @dataclass(frozen=True)

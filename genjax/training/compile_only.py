@@ -14,6 +14,7 @@ from genjax.errors import ConfigError
 from genjax.parallel import processes
 from genjax.training.run_config import structure_run
 from genjax.training.setup import Plan, make_plan
+from genjax.training.step import Part, stretches_of
 
 _GIB = 1 << 30
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -27,6 +28,7 @@ class Compilation:
         bytes_needed: the most that is alive at one time.
         bytes_available: what one device has; None when the compiler does not say.
         collectives: how many of each kind the program holds (one in a scanned layer counts once).
+        turns: whose step it is, where turns change during the run: those that need the most.
     """
 
     plan: Plan
@@ -36,6 +38,7 @@ class Compilation:
     lower_seconds: float
     compile_seconds: float
     kernels: int  # custom kernels (Pallas) in the program
+    turns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         mesh = " ".join(f"{axis}={size}" for axis, size in self.plan.mesh.shape.items())
@@ -55,12 +58,15 @@ class Compilation:
             f"work          {flops / 1e12:.1f} TFLOP on each device and step",
             f"time          lowered in {self.lower_seconds:.1f} s, compiled in {self.compile_seconds:.1f} s",
         ]
+        if self.turns:
+            lines.append(f"note          the figures are of the stage that needs the most: {', '.join(self.turns)}")
         lines += [f"note          {line}" for line in self.plan.unsharded]
         return "\n".join(lines)
 
 
 def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
-    """Compiles the train step of `config` for a TPU slice, on any machine; nothing is read, trained or written.
+    """Compiles the train step of `config` for a TPU slice, on any machine; nothing is read, trained or written. Of a run in
+    stages, the step of each.
 
     Args:
         config: the nested mapping of a config file.
@@ -73,11 +79,18 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
     processes.leave_out_absent_tpu()
     devices = topology_devices(topology) if topology else None
     plan = make_plan(structure_run(config), devices=devices, with_data=False)
+    stretches = stretches_of(plan.task.turns)
+    found = [_compile(plan, part if len(stretches) > 1 else None, bool(topology)) for part in stretches]
+    return max(found, key=lambda one: one.bytes_needed)
+
+
+def _compile(plan: Plan, part: Part | None, absent: bool) -> Compilation:
+    """Of one part; see `Plan.lower_step`. `absent`: its devices are not here."""
     began = time.perf_counter()
-    lowered = plan.lower_step()
+    lowered = plan.lower_step(part)
     lowered_at = time.perf_counter()
     cached = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", cached and not topology)  # it cannot read a program for absent devices
+    jax.config.update("jax_enable_compilation_cache", cached and not absent)  # it cannot read a program for absent devices
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -86,9 +99,10 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
         jax.config.update("jax_enable_compilation_cache", cached)
     done = time.perf_counter()
     memory = compiled.memory_analysis()
-    # The compiler's own peak; where it does not say (CPU), everything that could be alive at once.
+    # The compiler's own peak; where it leaves out what the program allocates (CPU), everything that could be alive at once.
     whole = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-    needed = getattr(memory, "peak_memory_in_bytes", 0) or whole
+    peak = getattr(memory, "peak_memory_in_bytes", 0)
+    needed = peak if peak > memory.temp_size_in_bytes else whole
     text = compiled.as_text()
     return Compilation(
         plan=plan,
@@ -98,6 +112,7 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
         lower_seconds=lowered_at - began,
         compile_seconds=done - lowered_at,
         kernels=text.count('custom_call_target="tpu_custom_call"'),
+        turns=part.turns if part else (),
     )
 
 

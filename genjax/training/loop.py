@@ -28,7 +28,7 @@ from genjax.training.run_directory import RunDirectory
 from genjax.training.setup import Plan, make_plan
 from genjax.training.signals import StopSignal
 from genjax.training.state import TrainState, merge
-from genjax.training.step import parts_of
+from genjax.training.step import Part, parts_of, spans
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class _Loop(contextlib.AbstractContextManager):
         )
         self.bar: Progress | None = None
         self.saved_step = -1
+        self.programs: dict[Part, Any] = {}  # of the present step's parts, in their order
+        self.compile_seconds = 0.0
         self.evaluation = Evaluation(plan, path, measuring, self.say)
 
     def __exit__(self, *details):
@@ -112,6 +114,10 @@ class _Loop(contextlib.AbstractContextManager):
         ]
         measuring = self.evaluation.measuring
         lines += [f"note: {line}" for line in (*plan.unsharded, *(measuring.notes if measuring else ()))]
+        late = [turn for turn in plan.task.turns if turn.start >= self.settings.steps]
+        if late:
+            first = min(turn.start for turn in late)
+            lines.append(f"note: {', '.join(turn.name for turn in late)} would come from step {first:,} on; the run ends before.")
         with plan.context():
             return lines + list(plan.task.notes)
 
@@ -147,7 +153,8 @@ class _Loop(contextlib.AbstractContextManager):
             return Result(step, True, {})
         if processes.is_main():
             remove_later(self.path / SNAPSHOTS, step)
-        parts, compile_seconds = self.compile_step()
+        self.compile_step(step)
+        edges = {edge for turn in plan.task.turns for edge in (turn.start, turn.stop)} - {step}
         writer = self.stack.enter_context(
             MetricsWriter(self.path, resumed_from=step if next_batch else None, enabled=processes.is_main())
         )
@@ -161,10 +168,14 @@ class _Loop(contextlib.AbstractContextManager):
         with plan.context():
             while step < settings.steps and not stopped:
                 self._profile(step)
+                if step in edges:
+                    reporter.flush()
+                    with reporter.clock.paused(state):
+                        self.compile_step(step)
                 batch = next(batches)
-                for every, compiled in parts:
-                    if step % every == 0:
-                        state, totals = compiled(state, totals, batch)
+                for part, program in self.programs.items():
+                    if part.due(step):
+                        state, totals = program(state, totals, batch)
                 step += 1
                 reporter.flush()  # of the interval before: this step is already running on the device
                 last = step == settings.steps
@@ -194,7 +205,7 @@ class _Loop(contextlib.AbstractContextManager):
                     if samples and not (stopped and not last):
                         self.evaluation.sample(step, state)
         self.checkpoints.wait()
-        self.report(step, compile_seconds)
+        self.report(step)
         finished = step >= settings.steps
         if finished:
             self.say(f"done: {step:,} steps. Curves: {self.path / 'report.png'}")
@@ -202,13 +213,22 @@ class _Loop(contextlib.AbstractContextManager):
             self.say(f"{signal.name}: saved step {step:,} of {settings.steps:,}; the same command goes on from here.")
         return Result(step, finished, self.evaluation.last)
 
-    def compile_step(self) -> tuple[list[tuple[int, Any]], float]:
-        """The parts of the train step, each with how often it comes, and the seconds that compiling took."""
-        began, parts = time.perf_counter(), parts_of(self.plan.task.turns)
-        compiled = [(part.every, self.plan.lower_step(part).compile()) for part in parts]
+    def compile_step(self, step: int) -> None:
+        """The programs of the parts in whose range a step lies.
+
+        A stage is compiled when it begins, and forgotten when it is over: nobody waits for stages that may never be reached, or
+        that were over before a run was resumed, and memory holds the programs of one. The price is that an accelerator too small
+        for a later stage says so late; `compile_only` says it before the run. Shapes are checked at the start (`metric_names`).
+        """
+        began = time.perf_counter()
+        parts = [part for part in parts_of(self.plan.task.turns) if spans(part, step)]
+        new = [part for part in parts if part not in self.programs]
+        self.programs = {part: self.programs.get(part) or self.plan.lower_step(part).compile() for part in parts}
         seconds = time.perf_counter() - began
-        self.say(f"compiled the train step in {seconds:.1f} s" + (f", {len(parts)} parts" if len(parts) > 1 else ""))
-        return compiled, seconds
+        self.compile_seconds += seconds
+        what = "the train step" if len(new) == len(parts) else ", ".join(name for part in new for name in part.turns)
+        if new:
+            self.say(f"compiled {what} in {seconds:.1f} s" + (f", {len(new)} parts" if len(new) > 1 else ""))
 
     def save(self, step: int, state: TrainState) -> None:
         if step == self.saved_step:
@@ -221,7 +241,7 @@ class _Loop(contextlib.AbstractContextManager):
         if self.checkpoints.save(step, state.as_dict(), meta):
             self.saved_step = step
 
-    def report(self, step: int, compile_seconds: float) -> None:
+    def report(self, step: int) -> None:
         if not processes.is_main():
             return
         plan = self.plan
@@ -230,7 +250,7 @@ class _Loop(contextlib.AbstractContextManager):
             "parameters": f"{plan.parameters:,}",
             f"{self.unit} seen": f"{step * self.units_per_step:,}",
             "devices": f"{plan.mesh.size} x {plan.mesh.devices.flat[0].device_kind}",
-            "compile": f"{compile_seconds:.1f} s",
+            "compile": f"{self.compile_seconds:.1f} s",
             "config": config_hash(self.raw_config),
             **{name.replace("held_out/", "held out "): f"{value:.4g}" for name, value in self.evaluation.last.items()},
         }
@@ -276,7 +296,8 @@ class _Reporter:
         seconds = self.clock.lap() / max(steps, 1)
         values["seconds_per_step"] = seconds
         values[f"{loop.unit}_per_second"] = loop.units_per_step / seconds
-        use = mfu(loop.plan.task.flops_per_step, seconds, list(loop.plan.mesh.devices.flat))
+        flops = sum(loop.plan.task.flops_at(number) for number in range(step - steps, step)) / max(steps, 1)
+        use = mfu(flops, seconds, list(loop.plan.mesh.devices.flat))
         if use is not None:
             values["mfu"] = use
         values = dict(loop.plan.task.summarize(values))

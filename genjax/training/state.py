@@ -1,6 +1,7 @@
 """What a run is between two steps, and how it comes to stand on a mesh."""
 
 import fnmatch
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,9 +57,13 @@ def merge(variables: Variables, part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_turns(task: Task, variables: Variables) -> dict[str, tuple[str, ...]]:
-    """The patterns of each optimizer section; an error where a turn trains nothing or turns disagree about a section."""
+    """The patterns of each optimizer section; an error where a turn trains nothing, never comes, or turns do not go together."""
     trained: dict[str, tuple[str, ...]] = {}
     leaves: dict[str, set[str]] = {}
+    for one, two in itertools.combinations(task.turns, 2):
+        apart = any(a.stop is not None and a.stop <= b.start for a, b in ((one, two), (two, one)))
+        if one.name == two.name or ((one.prefix or one.name) == (two.prefix or two.name) and not apart):
+            raise ConfigError(f"turns {one.name!r} and {two.name!r} would report under one name on the same steps; set a prefix.")
     for turn in task.turns:
         own = set(traverse_util.flatten_dict(select(variables, turn.trains), sep="/"))
         if not own:
@@ -69,6 +74,8 @@ def check_turns(task: Task, variables: Variables) -> dict[str, tuple[str, ...]]:
             )
         if turn.every < 1:
             raise ConfigError(f"turn {turn.name!r} comes every {turn.every} steps; it must be 1 or more.")
+        if turn.start < 0 or (turn.stop is not None and turn.stop <= turn.start):
+            raise ConfigError(f"turn {turn.name!r} comes from step {turn.start} on and before {turn.stop}: that is no step.")
         if leaves.setdefault(turn.optimizer, own) != own:
             raise ConfigError(
                 f"turns that share the optimizer section {turn.optimizer!r} must train the same leaves; turn {turn.name!r} "

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -37,13 +37,23 @@ class Part:
 
     Attributes:
         turns: their names.
-        every: the steps, counted from 0, that this number divides.
+        every, start, stop: on which steps they come, as `Turn` says.
         closes: whether the step ends with it: averages are moved, and the step is counted.
     """
 
     turns: tuple[str, ...]
     every: int = 1
+    start: int = 0
+    stop: int | None = None
     closes: bool = False
+
+    def due(self, step: int) -> bool:
+        return spans(self, step) and step % self.every == 0
+
+
+def spans(item: Part | Turn, step: int) -> bool:
+    """Whether a step lies in its range, be it due or not."""
+    return item.start <= step and (item.stop is None or step < item.stop)
 
 
 def parts_of(turns: Sequence[Turn]) -> tuple[Part, ...]:
@@ -53,15 +63,30 @@ def parts_of(turns: Sequence[Turn]) -> tuple[Part, ...]:
     Which parts a step has is known on the host. A condition on the device would have the host of a GPU wait, and XLA's CPU
     compiler computes gradients of convolutions within one a hundred times slower (jaxlib 0.10.2).
     """
-    groups = [(every, tuple(turn.name for turn in group)) for every, group in itertools.groupby(turns, lambda turn: turn.every)]
-    if len(groups) == 1 and groups[0][0] == 1:
-        return (Part(groups[0][1], closes=True),)
-    return (*(Part(names, every) for every, names in groups), Part((), closes=True))
+    groups = itertools.groupby(turns, lambda turn: (turn.every, turn.start, turn.stop))
+    parts = tuple(Part(tuple(turn.name for turn in group), *steps) for steps, group in groups)
+    whole = len(parts) == 1 and parts[0] == Part(parts[0].turns)
+    return (replace(parts[0], closes=True),) if whole else (*parts, Part((), closes=True))
+
+
+def stretches_of(turns: Sequence[Turn]) -> tuple[Part, ...]:
+    """Whole steps, in order: one for each stretch of the run on which the same turns may come, whatever their rhythm."""
+    edges = sorted({0, *(turn.start for turn in turns), *(turn.stop for turn in turns if turn.stop is not None)})
+    return tuple(
+        Part(tuple(turn.name for turn in turns if spans(turn, start)), start=start, stop=stop, closes=True)
+        for start, stop in zip(edges, [*edges[1:], None], strict=True)
+    )
 
 
 def updates_before(turns: Sequence[Turn], section: str, step: Any) -> Any:
     """How many updates an optimizer section has made before a step; a number, or traced."""
-    return sum((step + turn.every - 1) // turn.every for turn in turns if turn.optimizer == section)
+    least = jnp.minimum if isinstance(step, jax.Array) else min
+
+    def made(turn: Turn) -> Any:
+        end = step if turn.stop is None else least(step, turn.stop)
+        return -(-end // turn.every) - -(-least(step, turn.start) // turn.every)
+
+    return sum(made(turn) for turn in turns if turn.optimizer == section)
 
 
 def make_train_step(
@@ -79,7 +104,7 @@ def make_train_step(
     be fetched between reports. It also holds `bad_step` (steps whose update was left out, and the first of them).
 
     Args:
-        part: of the step; None: all turns and the close.
+        part: of the step; None: all turns and the close, whatever their steps.
     """
     ema, guard = ema or EmaConfig(), guard or GuardConfig()
     turns = tuple(task.turns)
@@ -115,7 +140,8 @@ def zero_totals(metric_names) -> dict[str, tuple[jax.Array, jax.Array]]:
 
 
 def metric_names(task: Task, optimizers, state: TrainState, batch: Batch, accumulation: int = 1) -> list[str]:
-    """The names of the metrics that a step of this task reports; found by tracing, nothing is computed."""
+    """The names of the metrics that a step of this task reports; found by tracing, nothing is computed. All turns are traced,
+    so that shapes which do not go together are complained of at the start, whenever their turn would come."""
     names: list[str] = []
     for turn in task.turns:
         play = _turn_function(turn, task.turns, optimizers[turn.optimizer], accumulation, GuardConfig())
@@ -124,7 +150,7 @@ def metric_names(task: Task, optimizers, state: TrainState, batch: Batch, accumu
 
 
 def _turn_function(turn: Turn, turns: Sequence[Turn], optimizer, accumulation: int, guard: GuardConfig):
-    """`play(state, batch, key) -> (state, metrics)`; metrics bear the turn's name where there are several."""
+    """`play(state, batch, key) -> (state, metrics)`; metrics bear the turn's prefix where there are several."""
     transform, schedule = optimizer
 
     def play(state: TrainState, batch: Batch, key: jax.Array):
@@ -134,7 +160,7 @@ def _turn_function(turn: Turn, turns: Sequence[Turn], optimizer, accumulation: i
         mean_norm = state.gradient_norms[turn.name]
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         if guard.spike_factor:
-            settled = (state.step >= _SPIKE_WARMUP_STEPS) & (mean_norm > 0)
+            settled = (state.step >= turn.start + _SPIKE_WARMUP_STEPS) & (mean_norm > 0)
             good &= ~settled | (norm <= guard.spike_factor * mean_norm)
         old = (trainable, state.optimizers[turn.optimizer])
         collections = aux.collections
@@ -153,7 +179,7 @@ def _turn_function(turn: Turn, turns: Sequence[Turn], optimizer, accumulation: i
             new_mean = keep(new_mean, mean_norm)
         else:
             updated, optimizer_state = update(gradients, *old)
-        name = (lambda n: f"{turn.name}/{n}") if len(turns) > 1 else (lambda n: n)
+        name = (lambda n: f"{turn.prefix or turn.name}/{n}") if len(turns) > 1 else (lambda n: n)
         one = jnp.ones((), jnp.float32)
         # A bad step is counted, not averaged: one NaN would hide the whole interval.
         clean = lambda pair: tuple(jnp.where(good, x.astype(jnp.float32), 0.0) for x in pair)  # noqa: E731

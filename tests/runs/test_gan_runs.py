@@ -1,5 +1,7 @@
 """Runs of GANs through the loop, in one go and stopped on the way: the same bits, with all that moves beside the players."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -44,8 +46,17 @@ def cycle(path):
     return {"task": task, "data": data}
 
 
-@pytest.mark.parametrize("make", [styles, cycle])
-def test_a_run_that_was_stopped_ends_with_the_same_bits(make, drawings, tmp_path):
+def growing(path):
+    """Two steps of 4x4 pixels, then 8x8, which fade in until the fourth: the run stops on the way."""
+    task = {
+        "name": "gan", "network": "progressive", "growth": {"fade_images": 16, "stay_images": 16},
+        "model": {"latent": 4, "channel_base": 16, "channel_max": 4}, "requests": ({"num_samples": 1},),
+    }  # fmt: skip
+    return {"task": task, "data": {"name": "images", "path": str(path / "a"), "labels": "none", "batch_size": 8}}
+
+
+@pytest.mark.parametrize("make", [styles, cycle, growing])
+def test_a_run_that_was_stopped_ends_with_the_same_bits(make, drawings, tmp_path, capsys):
     config = make(drawings) | {
         "seed": 1,
         "generator_optimizer": ADAM,
@@ -62,5 +73,13 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(make, drawings, tmp_path
     if make is styles:
         assert float(one["augmentation"]["ada"]["probability"]) != 0.5 and float(one["path_length"]["moving"]["mean"]) > 0
         assert np.any(one["generator"]["w_avg"]["mean"])
+    elif make is growing:
+        assert int(one["growth"]["shown"]["images"]) == 48
+        lines = [json.loads(line) for line in (tmp_path / "halted" / "metrics.jsonl").read_text().splitlines()]
+        curve = {line["step"]: line["discriminator/resolution"] for line in lines if "discriminator/resolution" in line}
+        assert curve == {2: 4.0, 3: 6.0, 4: 8.0, 6: 8.0} and all("nan" not in str(line).lower() for line in lines)
+        said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("compiled")]
+        stages = ["compiled the train step", "compiled discriminator_8, generator_8"]
+        assert [line.split(" in ")[0] for line in said] == [*stages, *stages, stages[0]]
     else:
         assert int(one["discriminator_target"]["pool"]["count"]) == 6

@@ -18,7 +18,7 @@ from genjax.sampling import Sampler, writers
 from genjax.tasks import style_samples
 from genjax.tasks.contract import HOST, PROGRESS
 from genjax.tasks.gan import GANRequest
-from genjax.tasks.gan_networks import StylePlayers
+from genjax.tasks.gan_players import StylePlayers
 from genjax.tasks.media import Images
 from genjax.tasks.style_distances import Distance, load_vgg
 from genjax.tasks.style_projection import Projector

@@ -102,6 +102,24 @@ class TwoPlayers(Regression):
 
 
 @dataclass(frozen=True)
+class Stages(Regression):
+    """Three stages of one run that share a curve and an optimizer; the second comes on every other step."""
+
+    @property
+    def turns(self):
+        own = {"trains": ("net/params/*",), "prefix": "fit"}
+        return (
+            Turn("first", loss=lambda *given: self.scaled(3.0, *given), stop=2, **own),
+            Turn("second", loss=lambda *given: self.scaled(2.0, *given), start=2, stop=5, every=2, **own),
+            Turn("third", loss=lambda *given: self.scaled(1.0, *given), start=5, **own),
+        )
+
+    def scaled(self, factor, variables, batch, key):
+        loss, aux = self.loss(variables, batch, key)
+        return factor * loss, aux
+
+
+@dataclass(frozen=True)
 class MovingStatistics(Regression):
     """A loss that returns a running mean of its inputs, as BatchNorm does."""
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from made_up_tasks import FEATURES, Adapter, MovingStatistics, Regression, TwoPlayers, TwoStages
+from made_up_tasks import FEATURES, Adapter, MovingStatistics, Regression, Stages, TwoPlayers, TwoStages
 
 from genjax.errors import ConfigError
 from genjax.parallel.mesh import MeshConfig, make_mesh
@@ -16,7 +16,15 @@ from genjax.training.optimizers import OptimizerConfig, make_optimizer
 from genjax.training.run_config import structure_run
 from genjax.training.setup import make_plan
 from genjax.training.state import abstract_state, check_turns, make_state
-from genjax.training.step import GuardConfig, make_train_step, metric_names, parts_of, updates_before, zero_totals
+from genjax.training.step import (
+    GuardConfig,
+    make_train_step,
+    metric_names,
+    parts_of,
+    stretches_of,
+    updates_before,
+    zero_totals,
+)
 
 TASKS = [Regression(noise=0.0), TwoPlayers(), MovingStatistics(), TwoStages(), Adapter()]
 IDS = [type(task).__name__ for task in TASKS]
@@ -51,12 +59,12 @@ def run(task, data, *, mesh=None, accumulation=1, ema=None, guard=None, **settin
         state = create()
         options = {"accumulation": accumulation, "ema": ema, "guard": guard}
         make = lambda part: jax.jit(make_train_step(task, optimizers, part=part, **options), donate_argnums=(0, 1))  # noqa: E731
-        parts = [(part.every, make(part)) for part in parts_of(task.turns)]
+        parts = [(part, make(part)) for part in parts_of(task.turns)]
         totals = zero_totals(metric_names(task, optimizers, state, batches(1)[0]))
         for number, batch in enumerate(data):
             placed = {name: jax.device_put(x, batch_sharding(mesh, rules, x.ndim)) for name, x in batch.items()}
-            for every, step in parts:
-                if number % every == 0:
+            for part, step in parts:
+                if part.due(number):
                     state, totals = step(state, totals, placed)
     return state, {name: float(a) / max(float(b), 1e-9) for name, (a, b) in totals.items() if name != "bad_step"}, totals
 
@@ -116,6 +124,48 @@ def test_two_players_take_their_turns_in_their_rhythm():
     ]
     made = [updates_before(task.turns, section, 5) for section in ("critic_optimizer", "generator_optimizer")]
     assert made == [7, 3]
+
+
+def test_stages_come_on_their_steps_alone_and_go_on_from_each_other():
+    task, data = Stages(), batches(7)
+    state, metrics, totals = run(task, data, name="sgd", b1=0.0)
+    variables, losses = run(task, [])[0].variables, []
+    for batch, factor in zip(data, (3.0, 3.0, 2.0, 0.0, 2.0, 1.0, 1.0), strict=True):
+        loss, gradient = jax.value_and_grad(lambda v, batch=batch: task.loss(v, batch, jax.random.key(0))[0])(variables)
+        variables = jax.tree.map(lambda p, g, factor=factor: p - 0.05 * factor * g, variables, gradient)
+        losses.append((factor * float(loss), float(batch["weight"].sum()) if factor else 0.0))
+    close(state.variables, variables)
+    # One curve over all stages, which weighs the steps that came.
+    means, weights = zip(*losses, strict=True)
+    assert metrics["fit/loss"] == pytest.approx(np.average(means, weights=weights), rel=1e-5)
+    assert float(totals["fit/gradient_norm"][1]) == 6 and int(state.step) == 7
+    assert {name.split("/")[0] for name in metrics} == {"fit"}
+    assert [(part.turns, part.every, part.start, part.stop, part.closes) for part in parts_of(task.turns)] == [
+        (("first",), 1, 0, 2, False),
+        (("second",), 2, 2, 5, False),
+        (("third",), 1, 5, None, False),
+        ((), 1, 0, None, True),
+    ]
+
+
+def test_updates_are_counted_within_ranges():
+    turns = (*Stages().turns, Turn("late", (), None, every=4, start=3, stop=18), Turn("other", (), None, "other_optimizer"))
+    traced = jax.jit(lambda step: updates_before(turns, "optimizer", step))
+    for step in range(25):
+        due = lambda turn, n: turn.start <= n < (turn.stop or 99) and n % turn.every == 0  # noqa: E731
+        made = sum(due(turn, n) for turn in turns[:-1] for n in range(step))
+        assert updates_before(turns, "optimizer", step) == made == int(traced(step))
+    assert updates_before(turns, "other_optimizer", 24) == 24
+
+
+def test_a_stretch_is_a_whole_step_of_those_that_may_come():
+    assert [(part.turns, part.start, part.stop) for part in stretches_of(Stages().turns)] == [
+        (("first",), 0, 2),
+        (("second",), 2, 5),
+        (("third",), 5, None),
+    ]
+    (whole,) = stretches_of(TwoPlayers().turns)
+    assert whole.turns == ("critic", "penalty", "generator") and whole.closes
 
 
 def test_a_schedule_ends_with_the_last_update_of_its_section():
@@ -240,7 +290,22 @@ def test_turns_that_cannot_work_are_refused_with_a_sentence():
         def turns(self):
             return (Turn("a", ("critic/*",), None), Turn("b", ("generator/*",), None))
 
+    class Ranges(Regression):
+        ranges = ((0, None), (4, 8))
+
+        @property
+        def turns(self):
+            names = zip("ab", self.ranges, strict=True)
+            return tuple(Turn(name, ("net/*",), None, start=start, stop=stop, prefix="fit") for name, (start, stop) in names)
+
+    class Never(Ranges):
+        ranges = ((0, 4), (4, 4))
+
     variables = run(Regression(), [])[0].variables
+    with pytest.raises(ConfigError, match="turns 'a' and 'b' would report under one name on the same steps"):
+        check_turns(Ranges(), variables)
+    with pytest.raises(ConfigError, match="turn 'b' comes from step 4 on and before 4: that is no step"):
+        check_turns(Never(), variables)
     with pytest.raises(ConfigError, match=r"turn 'lost' trains nothing.*nett/\*.*net/params"):
         check_turns(Nothing(), variables)
     with pytest.raises(ConfigError, match="share the optimizer section 'optimizer' must train the same leaves"):
