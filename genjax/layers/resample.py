@@ -4,13 +4,15 @@ appendix B of StyleGAN2; the operations are those of its public code, there call
 A filter is a host array: one axis for a separable filter, which is applied along rows and columns in turn, or two for any other.
 """
 
+import itertools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from genjax.errors import ConfigError
-from genjax.layers.linear import contract
 from genjax.parallel.rules import constrain, current_platform
 
 Taps = tuple[float, ...]
@@ -139,45 +141,86 @@ def conv_resample(
 
 def _conv(x, kernel, stride=1, padding=0):
     if stride > 1 and current_platform() == "cpu":
-        return _strided_product(x, kernel, stride)
+        return _strided_phases(x, kernel, stride)
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=_LAYOUT)
 
 
 def _transposed_conv(x, kernel, up):
     """Every place's value times the kernel, added up `up` places apart: (places - 1) * up + size places along each axis."""
     if current_platform() == "cpu":
-        return _transposed_product(x, kernel, up)
+        return _transposed_phases(x, kernel, up)
     size = kernel.shape[0]
     return lax.conv_general_dilated(
         x, kernel[::-1, ::-1], (1, 1), [(size - 1, size - 1)] * 2, lhs_dilation=(up, up), dimension_numbers=_LAYOUT
     )
 
 
-# XLA's CPU compiler has no fast kernel for the gradient of a transposed convolution with respect to its kernel, nor for the
-# second gradient of a strided one, and falls back to loops that take 5 to 40 times as long as these: one matrix product, and
-# images moved against each other, in any order of differentiation.
-def _strided_product(x, kernel, stride):
-    size, counts = kernel.shape[0], [(length - kernel.shape[0]) // stride + 1 for length in x.shape[1:3]]
-    for axis, count in zip((1, 2), counts, strict=True):
-        pieces = [lax.slice_in_dim(x, i, i + (count - 1) * stride + 1, stride, axis) for i in range(size)]
-        x = jnp.stack(pieces, axis + 2)
-    return contract(x.reshape(len(x), *counts, -1), kernel.reshape(-1, kernel.shape[-1]))
-
-
-def _transposed_product(x, kernel, up):
-    size = kernel.shape[0]
-    y = contract(x, jnp.moveaxis(kernel, 2, 0).reshape(x.shape[-1], -1)).reshape(*x.shape[:3], size, size, -1)
-    for axis in (1, 2):
-        length, phases = y.shape[axis], []
-        each = length + (size - 1) // up  # places of one remainder modulo `up`
-        for phase in range(up):
-            parts = [lax.index_in_dim(y, k, 3, keepdims=False) for k in range(phase, size, up)]
-            moved = [_pad(part, axis, n, each - length - n) for n, part in enumerate(parts)]
-            phases.append(
-                sum(moved) if moved else jnp.zeros((*y.shape[:axis], each, *y.shape[axis + 1 : 3], *y.shape[4:]), y.dtype)
-            )
-        y = _interleave(phases, axis, (length - 1) * up + size)
+# Strides on a CPU. XLA's compiler for it has slow loops for gradients of strided and transposed convolutions, with respect to
+# kernels and of second order, which take 5 to 40 times as long as these: convolutions without strides between every `stride`-th
+# place and every `stride`-th tap, in any order of differentiation, and no multiplication more.
+def _strided_phases(x, kernel, stride):
+    size, y = kernel.shape[0], 0
+    counts = [(length - size) // stride + 1 for length in x.shape[1:3]]
+    for row, column in itertools.product(range(min(stride, size)), repeat=2):
+        taps = kernel[row::stride, column::stride]
+        piece = x
+        for axis, first in ((1, row), (2, column)):
+            last = first + (counts[axis - 1] + taps.shape[axis - 1] - 2) * stride
+            piece = lax.slice_in_dim(piece, first, last + 1, stride, axis)
+        y = y + _valid_conv(piece, taps)
     return y
+
+
+def _transposed_phases(x, kernel, up):
+    size, rows = kernel.shape[0], []
+    results = [(length - 1) * up + size for length in x.shape[1:3]]
+    each = [length + (size - 1) // up for length in x.shape[1:3]]  # places of one remainder modulo `up`
+
+    def phase(row: int, column: int) -> Array:
+        taps = kernel[row::up, column::up]
+        y = _full_conv(x, taps[::-1, ::-1]) if taps.size else jnp.zeros((len(x), 1, 1, kernel.shape[-1]), x.dtype)
+        for axis in (1, 2):
+            y = _pad(y, axis, 0, each[axis - 1] - y.shape[axis])
+        return y
+
+    for row in range(up):
+        rows.append(_interleave([phase(row, column) for column in range(up)], 2, results[1]))
+    return _interleave(rows, 1, results[0])
+
+
+@jax.custom_vjp
+def _valid_conv(x, kernel):
+    """Without padding: (places - size + 1) along each axis.
+
+    Autodiff would pad within the convolutions of its gradients, and XLA exchange the two operands of those that follow from them,
+    for which it has no fast kernel.
+    """
+    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
+
+
+def _full_conv(x, kernel):
+    """With all the places that any tap meets: (places + size - 1) along each axis."""
+    for axis in (1, 2):
+        x = _pad(x, axis, kernel.shape[axis - 1] - 1, kernel.shape[axis - 1] - 1)
+    return _valid_conv(x, kernel)
+
+
+@jax.custom_vjp
+def _kernel_gradient(x, gradient):
+    """Of `_valid_conv`: the examples are what is summed over, the gradient's places the taps."""
+    y = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), "VALID", dimension_numbers=_LAYOUT
+    )
+    return y.transpose(1, 2, 0, 3)
+
+
+def _input_gradient(gradient, kernel):
+    return _full_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+
+
+_keep = lambda function: lambda *operands: (function(*operands), operands)  # noqa: E731
+_valid_conv.defvjp(_keep(_valid_conv), lambda kept, g: (_input_gradient(g, kept[1]), _kernel_gradient(kept[0], g)))
+_kernel_gradient.defvjp(_keep(_kernel_gradient), lambda kept, g: (_input_gradient(kept[1], g), _valid_conv(kept[0], g)))
 
 
 def _filter_axis(x, taps, axis, up, down, pad):
