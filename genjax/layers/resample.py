@@ -4,6 +4,7 @@ appendix B of StyleGAN2; the operations are those of its public code, there call
 A filter is a host array: one axis for a separable filter, which is applied along rows and columns in turn, or two for any other.
 """
 
+import functools
 import itertools
 
 import jax
@@ -13,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from genjax.errors import ConfigError
+from genjax.layers.linear import contract
 from genjax.parallel.rules import constrain, current_platform
 
 Taps = tuple[float, ...]
@@ -72,10 +74,7 @@ def upfirdn2d(
                 f"{length} places, {up} times as many and padded by {pad}, are fewer than the filter's {size} taps."
             )
     if taps.ndim == 1:
-        taps = taps * gain**0.5
-        for axis, pad in zip((1, 2), pads, strict=True):
-            x = _filter_axis(x, taps, axis, up, down, pad)
-        return x
+        return _separable(x, tuple(map(float, taps * gain**0.5)), up, down, pads, x.shape[1:3])
     kernel = jnp.asarray(np.broadcast_to((taps * gain)[::-1, ::-1, None, None], (*taps.shape, 1, x.shape[-1])), x.dtype)
     # Dilation puts no zeros behind the last place.
     pads = [(before, after + up - 1) for before, after in pads]
@@ -141,7 +140,7 @@ def conv_resample(
 
 def _conv(x, kernel, stride=1, padding=0):
     if stride > 1 and current_platform() == "cpu":
-        return _strided_phases(x, kernel, stride)
+        return _strided_product(x, kernel, stride)
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=_LAYOUT)
 
 
@@ -155,20 +154,15 @@ def _transposed_conv(x, kernel, up):
     )
 
 
-# Strides on a CPU. XLA's compiler for it has slow loops for gradients of strided and transposed convolutions, with respect to
-# kernels and of second order, which take 5 to 40 times as long as these: convolutions without strides between every `stride`-th
-# place and every `stride`-th tap, in any order of differentiation, and no multiplication more.
-def _strided_phases(x, kernel, stride):
-    size, y = kernel.shape[0], 0
-    counts = [(length - size) // stride + 1 for length in x.shape[1:3]]
-    for row, column in itertools.product(range(min(stride, size)), repeat=2):
-        taps = kernel[row::stride, column::stride]
-        piece = x
-        for axis, first in ((1, row), (2, column)):
-            last = first + (counts[axis - 1] + taps.shape[axis - 1] - 2) * stride
-            piece = lax.slice_in_dim(piece, first, last + 1, stride, axis)
-        y = y + _valid_conv(piece, taps)
-    return y
+# XLA's CPU compiler has no fast kernel for the gradient of a transposed convolution with respect to its kernel, nor for the
+# second gradient of a strided one, and falls back to loops that take 5 to 40 times as long as these, in any order of
+# differentiation: for a stride, one matrix product; transposed, convolutions of every `up`-th tap, laid between each other.
+def _strided_product(x, kernel, stride):
+    size, counts = kernel.shape[0], [(length - kernel.shape[0]) // stride + 1 for length in x.shape[1:3]]
+    for axis, count in zip((1, 2), counts, strict=True):
+        pieces = [lax.slice_in_dim(x, i, i + (count - 1) * stride + 1, stride, axis) for i in range(size)]
+        x = jnp.stack(pieces, axis + 2)
+    return contract(x.reshape(len(x), *counts, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _transposed_phases(x, kernel, up):
@@ -178,7 +172,7 @@ def _transposed_phases(x, kernel, up):
 
     def phase(row: int, column: int) -> Array:
         taps = kernel[row::up, column::up]
-        y = _full_conv(x, taps[::-1, ::-1]) if taps.size else jnp.zeros((len(x), 1, 1, kernel.shape[-1]), x.dtype)
+        y = _full_conv(x, taps) if taps.size else jnp.zeros((len(x), 1, 1, kernel.shape[-1]), x.dtype)
         for axis in (1, 2):
             y = _pad(y, axis, 0, each[axis - 1] - y.shape[axis])
         return y
@@ -188,39 +182,72 @@ def _transposed_phases(x, kernel, up):
     return _interleave(rows, 1, results[0])
 
 
+# A convolution without padding, its transpose, and the gradient of either with respect to the kernel are each other's gradients.
+# Written so because autodiff would have the second-order ones pad, and XLA exchange their operands, which are 40 times slower so.
 @jax.custom_vjp
 def _valid_conv(x, kernel):
-    """Without padding: (places - size + 1) along each axis.
-
-    Autodiff would pad within the convolutions of its gradients, and XLA exchange the two operands of those that follow from them,
-    for which it has no fast kernel.
-    """
+    """places - size + 1 along each axis."""
     return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
 
 
+@jax.custom_vjp
 def _full_conv(x, kernel):
-    """With all the places that any tap meets: (places + size - 1) along each axis."""
-    for axis in (1, 2):
-        x = _pad(x, axis, kernel.shape[axis - 1] - 1, kernel.shape[axis - 1] - 1)
-    return _valid_conv(x, kernel)
+    """Every place's value times the kernel, added up: places + size - 1 along each axis."""
+    pads = [(size - 1, size - 1) for size in kernel.shape[:2]]
+    return lax.conv_general_dilated(x, kernel[::-1, ::-1], (1, 1), pads, dimension_numbers=_LAYOUT)
 
 
 @jax.custom_vjp
-def _kernel_gradient(x, gradient):
-    """Of `_valid_conv`: the examples are what is summed over, the gradient's places the taps."""
-    y = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), "VALID", dimension_numbers=_LAYOUT
-    )
-    return y.transpose(1, 2, 0, 3)
+def _kernel_gradient(large, small):
+    """Of both: the examples are what is summed over, and places of `small` are the taps."""
+    x, kernel = large.transpose(3, 1, 2, 0), small.transpose(1, 2, 0, 3)
+    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT).transpose(1, 2, 0, 3)
 
 
-def _input_gradient(gradient, kernel):
-    return _full_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+def _swap(kernel):
+    return kernel.swapaxes(2, 3)
 
 
-_keep = lambda function: lambda *operands: (function(*operands), operands)  # noqa: E731
-_valid_conv.defvjp(_keep(_valid_conv), lambda kept, g: (_input_gradient(g, kept[1]), _kernel_gradient(kept[0], g)))
-_kernel_gradient.defvjp(_keep(_kernel_gradient), lambda kept, g: (_input_gradient(kept[1], g), _valid_conv(kept[0], g)))
+def _keep(function):
+    return lambda *operands: (function(*operands), operands)
+
+
+_valid_conv.defvjp(_keep(_valid_conv), lambda kept, g: (_full_conv(g, _swap(kept[1])), _kernel_gradient(kept[0], g)))
+_full_conv.defvjp(_keep(_full_conv), lambda kept, g: (_valid_conv(g, _swap(kept[1])), _swap(_kernel_gradient(g, kept[0]))))
+_kernel_gradient.defvjp(_keep(_kernel_gradient), lambda kept, g: (_full_conv(kept[1], _swap(g)), _valid_conv(kept[0], g)))
+
+
+# Its gradient is another one of its kind. Autodiff would add up images that are padded one by one: twice as long on a CPU.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def _separable(x, taps, up, down, pads, places):
+    """`upfirdn2d` by the same taps along both axes.
+
+    Args:
+        places: of x, rows and columns.
+    """
+    if up == down == 1 and current_platform() == "cpu":
+        # At once, and padded before: one pass over the image, without a condition at each place.
+        x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)]))
+        rows, columns = (length - len(taps) + 1 for length in x.shape[1:3])
+        pairs = itertools.product(enumerate(reversed(taps)), repeat=2)
+        return sum(x[:, i : i + rows, j : j + columns] * (one * other) for (i, one), (j, other) in pairs)
+    for axis, pad in zip((1, 2), pads, strict=True):
+        x = _filter_axis(x, taps, axis, up, down, pad)
+    return x
+
+
+def _separable_forward(x, *settings):
+    return _separable(x, *settings), None
+
+
+def _separable_backward(taps, up, down, pads, places, _, gradient):
+    size, back = len(taps), []
+    for (before, _), length, results in zip(pads, places, gradient.shape[1:3], strict=True):
+        back.append((size - 1 - before, (length - 1) * up + 1 - results * down + before))
+    return (_separable(gradient, taps[::-1], down, up, tuple(back), gradient.shape[1:3]),)
+
+
+_separable.defvjp(_separable_forward, _separable_backward)
 
 
 def _filter_axis(x, taps, axis, up, down, pad):
