@@ -9,14 +9,7 @@ Hardware: two CPU cores. GENJAX_DATA names the folder that holds emoji.zip. Not 
 """
 
 from ml_collections import ConfigDict
-
-R1_EVERY, PATH_LENGTH_EVERY = 16, 4
-
-
-def lazy_adam(every: int) -> dict:
-    """Adam for a player that also has a penalty every so many steps: corrected as if it came on each (StyleGAN2, appendix B)."""
-    share = every / (every + 1)
-    return {"name": "adam", "schedule": "constant", "peak_lr": 2e-3 * share, "b1": 0.0, "b2": 0.99**share}
+from styles import PATH_LENGTH_EVERY, R1_EVERY, optimizers
 
 
 def get_config():
@@ -43,8 +36,7 @@ def get_config():
                 "image_size": 32,
                 "batch_size": 32,
             },
-            "generator_optimizer": lazy_adam(PATH_LENGTH_EVERY),
-            "discriminator_optimizer": lazy_adam(R1_EVERY),
+            **optimizers(2e-3),
             "ema": {"decays": (0.998,), "include": ("generator/*",), "rampup": 0.05},
             "train": {
                 "steps": 6000,

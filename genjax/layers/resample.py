@@ -4,6 +4,10 @@ appendix B of StyleGAN2; the operations are those of its public code, there call
 A filter is a host array: one axis for a separable filter, which is applied along rows and columns in turn, or two for any other.
 """
 
+import functools
+import itertools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -70,10 +74,7 @@ def upfirdn2d(
                 f"{length} places, {up} times as many and padded by {pad}, are fewer than the filter's {size} taps."
             )
     if taps.ndim == 1:
-        taps = taps * gain**0.5
-        for axis, pad in zip((1, 2), pads, strict=True):
-            x = _filter_axis(x, taps, axis, up, down, pad)
-        return x
+        return _separable(x, tuple(map(float, taps * gain**0.5)), up, down, pads, x.shape[1:3])
     kernel = jnp.asarray(np.broadcast_to((taps * gain)[::-1, ::-1, None, None], (*taps.shape, 1, x.shape[-1])), x.dtype)
     # Dilation puts no zeros behind the last place.
     pads = [(before, after + up - 1) for before, after in pads]
@@ -146,7 +147,7 @@ def _conv(x, kernel, stride=1, padding=0):
 def _transposed_conv(x, kernel, up):
     """Every place's value times the kernel, added up `up` places apart: (places - 1) * up + size places along each axis."""
     if current_platform() == "cpu":
-        return _transposed_product(x, kernel, up)
+        return _transposed_phases(x, kernel, up)
     size = kernel.shape[0]
     return lax.conv_general_dilated(
         x, kernel[::-1, ::-1], (1, 1), [(size - 1, size - 1)] * 2, lhs_dilation=(up, up), dimension_numbers=_LAYOUT
@@ -154,8 +155,8 @@ def _transposed_conv(x, kernel, up):
 
 
 # XLA's CPU compiler has no fast kernel for the gradient of a transposed convolution with respect to its kernel, nor for the
-# second gradient of a strided one, and falls back to loops that take 5 to 40 times as long as these: one matrix product, and
-# images moved against each other, in any order of differentiation.
+# second gradient of a strided one, and falls back to loops that take 5 to 40 times as long as these, in any order of
+# differentiation: for a stride, one matrix product; transposed, convolutions of every `up`-th tap, laid between each other.
 def _strided_product(x, kernel, stride):
     size, counts = kernel.shape[0], [(length - kernel.shape[0]) // stride + 1 for length in x.shape[1:3]]
     for axis, count in zip((1, 2), counts, strict=True):
@@ -164,20 +165,89 @@ def _strided_product(x, kernel, stride):
     return contract(x.reshape(len(x), *counts, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _transposed_product(x, kernel, up):
-    size = kernel.shape[0]
-    y = contract(x, jnp.moveaxis(kernel, 2, 0).reshape(x.shape[-1], -1)).reshape(*x.shape[:3], size, size, -1)
-    for axis in (1, 2):
-        length, phases = y.shape[axis], []
-        each = length + (size - 1) // up  # places of one remainder modulo `up`
-        for phase in range(up):
-            parts = [lax.index_in_dim(y, k, 3, keepdims=False) for k in range(phase, size, up)]
-            moved = [_pad(part, axis, n, each - length - n) for n, part in enumerate(parts)]
-            phases.append(
-                sum(moved) if moved else jnp.zeros((*y.shape[:axis], each, *y.shape[axis + 1 : 3], *y.shape[4:]), y.dtype)
-            )
-        y = _interleave(phases, axis, (length - 1) * up + size)
-    return y
+def _transposed_phases(x, kernel, up):
+    size, rows = kernel.shape[0], []
+    results = [(length - 1) * up + size for length in x.shape[1:3]]
+    each = [length + (size - 1) // up for length in x.shape[1:3]]  # places of one remainder modulo `up`
+
+    def phase(row: int, column: int) -> Array:
+        taps = kernel[row::up, column::up]
+        y = _full_conv(x, taps) if taps.size else jnp.zeros((len(x), 1, 1, kernel.shape[-1]), x.dtype)
+        for axis in (1, 2):
+            y = _pad(y, axis, 0, each[axis - 1] - y.shape[axis])
+        return y
+
+    for row in range(up):
+        rows.append(_interleave([phase(row, column) for column in range(up)], 2, results[1]))
+    return _interleave(rows, 1, results[0])
+
+
+# A convolution without padding, its transpose, and the gradient of either with respect to the kernel are each other's gradients.
+# Written so because autodiff would have the second-order ones pad, and XLA exchange their operands, which are 40 times slower so.
+@jax.custom_vjp
+def _valid_conv(x, kernel):
+    """places - size + 1 along each axis."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
+
+
+@jax.custom_vjp
+def _full_conv(x, kernel):
+    """Every place's value times the kernel, added up: places + size - 1 along each axis."""
+    pads = [(size - 1, size - 1) for size in kernel.shape[:2]]
+    return lax.conv_general_dilated(x, kernel[::-1, ::-1], (1, 1), pads, dimension_numbers=_LAYOUT)
+
+
+@jax.custom_vjp
+def _kernel_gradient(large, small):
+    """Of both: the examples are what is summed over, and places of `small` are the taps."""
+    x, kernel = large.transpose(3, 1, 2, 0), small.transpose(1, 2, 0, 3)
+    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT).transpose(1, 2, 0, 3)
+
+
+def _swap(kernel):
+    return kernel.swapaxes(2, 3)
+
+
+def _keep(function):
+    return lambda *operands: (function(*operands), operands)
+
+
+_valid_conv.defvjp(_keep(_valid_conv), lambda kept, g: (_full_conv(g, _swap(kept[1])), _kernel_gradient(kept[0], g)))
+_full_conv.defvjp(_keep(_full_conv), lambda kept, g: (_valid_conv(g, _swap(kept[1])), _swap(_kernel_gradient(g, kept[0]))))
+_kernel_gradient.defvjp(_keep(_kernel_gradient), lambda kept, g: (_full_conv(kept[1], _swap(g)), _valid_conv(kept[0], g)))
+
+
+# Its gradient is another one of its kind. Autodiff would add up images that are padded one by one: twice as long on a CPU.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def _separable(x, taps, up, down, pads, places):
+    """`upfirdn2d` by the same taps along both axes.
+
+    Args:
+        places: of x, rows and columns.
+    """
+    if up == down == 1 and current_platform() == "cpu":
+        # At once, and padded before: one pass over the image, without a condition at each place.
+        x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)]))
+        rows, columns = (length - len(taps) + 1 for length in x.shape[1:3])
+        pairs = itertools.product(enumerate(reversed(taps)), repeat=2)
+        return sum(x[:, i : i + rows, j : j + columns] * (one * other) for (i, one), (j, other) in pairs)
+    for axis, pad in zip((1, 2), pads, strict=True):
+        x = _filter_axis(x, taps, axis, up, down, pad)
+    return x
+
+
+def _separable_forward(x, *settings):
+    return _separable(x, *settings), None
+
+
+def _separable_backward(taps, up, down, pads, places, _, gradient):
+    size, back = len(taps), []
+    for (before, _), length, results in zip(pads, places, gradient.shape[1:3], strict=True):
+        back.append((size - 1 - before, (length - 1) * up + 1 - results * down + before))
+    return (_separable(gradient, taps[::-1], down, up, tuple(back), gradient.shape[1:3]),)
+
+
+_separable.defvjp(_separable_forward, _separable_backward)
 
 
 def _filter_axis(x, taps, axis, up, down, pad):

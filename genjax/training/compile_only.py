@@ -14,31 +14,62 @@ from genjax.errors import ConfigError
 from genjax.parallel import processes
 from genjax.training.run_config import structure_run
 from genjax.training.setup import Plan, make_plan
-from genjax.training.step import Part, stretches_of
+from genjax.training.step import Part, parts_of
 
 _GIB = 1 << 30
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
 @dataclass(frozen=True)
-class Compilation:
-    """What a compiled step needs of one device.
+class CompiledPart:
+    """What a compiled part of a step needs of one device.
 
     Attributes:
         bytes_needed: the most that is alive at one time.
-        bytes_available: what one device has; None when the compiler does not say.
         collectives: how many of each kind the program holds (one in a scanned layer counts once).
-        turns: whose step it is, where turns change during the run: those that need the most.
+        kernels: custom ones (Pallas) in the program.
+    """
+
+    part: Part
+    bytes_needed: int
+    collectives: Mapping[str, int]
+    kernels: int
+    lower_seconds: float
+    compile_seconds: float
+
+    def __str__(self) -> str:
+        often = f", every {self.part.every} steps" if self.part.every > 1 else ""
+        since = f", from step {self.part.start:,} on" if self.part.start else ""
+        return f"{_name(self.part)}{often}{since}: {self.bytes_needed / _GIB:.2f} GiB, {_listed(self.collectives)}"
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A step, compiled in the parts in which the loop runs it (see `training.step.parts_of`), most often one; of a run in stages,
+    those of all.
+
+    Attributes:
+        bytes_available: what one device has; None when the compiler does not say.
     """
 
     plan: Plan
-    bytes_needed: int
+    parts: tuple[CompiledPart, ...]
     bytes_available: float | None
-    collectives: Mapping[str, int]
-    lower_seconds: float
-    compile_seconds: float
-    kernels: int  # custom kernels (Pallas) in the program
-    turns: tuple[str, ...] = ()
+
+    @property
+    def bytes_needed(self) -> int:
+        """By the part that needs most: they run one after the other, on the same state."""
+        return max(part.bytes_needed for part in self.parts)
+
+    @property
+    def collectives(self) -> dict[str, int]:
+        """Of all parts."""
+        names = [name for name in _COLLECTIVES if any(name in part.collectives for part in self.parts)]
+        return {name: sum(part.collectives.get(name, 0) for part in self.parts) for name in names}
+
+    @property
+    def kernels(self) -> int:
+        return sum(part.kernels for part in self.parts)
 
     def __str__(self) -> str:
         mesh = " ".join(f"{axis}={size}" for axis, size in self.plan.mesh.shape.items())
@@ -47,26 +78,26 @@ class Compilation:
         room = f" of {self.bytes_available / _GIB:.2f} GiB" if self.bytes_available else ""
         share = f" ({self.bytes_needed / self.bytes_available:.0%})" if self.bytes_available else ""
         flops = self.plan.task.flops_per_step / self.plan.mesh.size
+        lower, compiled = (sum(getattr(part, name) for part in self.parts) for name in ("lower_seconds", "compile_seconds"))
         lines = [
             f"devices       {self.plan.mesh.size} x {device.device_kind}, mesh {mesh}",
             f"parameters    {self.plan.parameters:,}",
             f"batch         {self.plan.config.data['batch_size']:,} rows, {units:,} {unit} a step, "
             f"accumulation {self.plan.config.train.accumulation}",
             f"memory        {self.bytes_needed / _GIB:.2f}{room} on each device{share}",
-            "collectives   " + (", ".join(f"{count} {name}" for name, count in self.collectives.items()) or "none"),
+            f"collectives   {_listed(self.collectives)}",
             f"kernels       {self.kernels}",
             f"work          {flops / 1e12:.1f} TFLOP on each device and step",
-            f"time          lowered in {self.lower_seconds:.1f} s, compiled in {self.compile_seconds:.1f} s",
+            f"time          lowered in {lower:.1f} s, compiled in {compiled:.1f} s",
         ]
-        if self.turns:
-            lines.append(f"note          the figures are of the stage that needs the most: {', '.join(self.turns)}")
+        if len(self.parts) > 1:
+            lines += [f"part          {part}" for part in self.parts]
         lines += [f"note          {line}" for line in self.plan.unsharded]
         return "\n".join(lines)
 
 
 def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
-    """Compiles the train step of `config` for a TPU slice, on any machine; nothing is read, trained or written. Of a run in
-    stages, the step of each.
+    """Compiles the train step of `config` for a TPU slice, on any machine; nothing is read, trained or written.
 
     Args:
         config: the nested mapping of a config file.
@@ -79,41 +110,46 @@ def compile_only(config: Mapping[str, Any], topology: str = "") -> Compilation:
     processes.leave_out_absent_tpu()
     devices = topology_devices(topology) if topology else None
     plan = make_plan(structure_run(config), devices=devices, with_data=False)
-    stretches = stretches_of(plan.task.turns)
-    found = [_compile(plan, part if len(stretches) > 1 else None, bool(topology)) for part in stretches]
-    return max(found, key=lambda one: one.bytes_needed)
+    cached = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", cached and not topology)  # it cannot read a program for absent devices
+    try:
+        parts = tuple(_compile(plan, part) for part in parts_of(plan.task.turns))
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
+    return Compilation(plan, parts, usable_bytes(plan.mesh.devices.flat[0].device_kind))
 
 
-def _compile(plan: Plan, part: Part | None, absent: bool) -> Compilation:
-    """Of one part; see `Plan.lower_step`. `absent`: its devices are not here."""
+def _compile(plan: Plan, part: Part) -> CompiledPart:
     began = time.perf_counter()
     lowered = plan.lower_step(part)
     lowered_at = time.perf_counter()
-    cached = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", cached and not absent)  # it cannot read a program for absent devices
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        raise _memory_error(error, plan) from error
-    finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
+        whole = len(parts_of(plan.task.turns)) == 1
+        raise _memory_error(error, plan, "the step" if whole else f"the step's part {_name(part)}") from error
     done = time.perf_counter()
     memory = compiled.memory_analysis()
     # The compiler's own peak; where it leaves out what the program allocates (CPU), everything that could be alive at once.
     whole = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
     peak = getattr(memory, "peak_memory_in_bytes", 0)
-    needed = peak if peak > memory.temp_size_in_bytes else whole
     text = compiled.as_text()
-    return Compilation(
-        plan=plan,
-        bytes_needed=needed,
-        bytes_available=usable_bytes(plan.mesh.devices.flat[0].device_kind),
+    return CompiledPart(
+        part=part,
+        bytes_needed=peak if peak > memory.temp_size_in_bytes else whole,
         collectives=count_collectives(text),
+        kernels=text.count('custom_call_target="tpu_custom_call"'),
         lower_seconds=lowered_at - began,
         compile_seconds=done - lowered_at,
-        kernels=text.count('custom_call_target="tpu_custom_call"'),
-        turns=part.turns if part else (),
     )
+
+
+def _name(part: Part) -> str:
+    return ", ".join(part.turns) or "averages"
+
+
+def _listed(collectives: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in collectives.items()) or "none"
 
 
 def topology_devices(topology: str) -> list[Any]:
@@ -161,8 +197,8 @@ def count_collectives(hlo: str) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _memory_error(error: Exception, plan: Plan) -> Exception:
-    """The sentence for a step that does not fit; any other error as it is."""
+def _memory_error(error: Exception, plan: Plan, what: str) -> Exception:
+    """The sentence for what does not fit; any other error as it is."""
     text = str(error)
     size = r"([\d.]+)([KMGT])i?B?"
     found = re.search(rf"Used {size} of {size}\s*hbm", text, re.IGNORECASE) or re.search(
@@ -174,7 +210,7 @@ def _memory_error(error: Exception, plan: Plan) -> Exception:
     needs, has = (float(found[i]) * scale[found[i + 1].upper()] for i in (1, 3))
     kind = plan.mesh.devices.flat[0].device_kind
     return ConfigError(
-        f"the step does not fit on {kind}: it needs {needs:.2f} GiB and the chip has {has:.2f} GiB: {needs - has:.2f} GiB too "
+        f"{what} does not fit on {kind}: it needs {needs:.2f} GiB and the chip has {has:.2f} GiB: {needs - has:.2f} GiB too "
         "much. Lower data.batch_size or raise train.accumulation, spread the parameters over more chips (mesh.fsdp, "
         "mesh.tensor), or recompute more (task.model.remat='full')."
     )

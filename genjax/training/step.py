@@ -69,15 +69,6 @@ def parts_of(turns: Sequence[Turn]) -> tuple[Part, ...]:
     return (replace(parts[0], closes=True),) if whole else (*parts, Part((), closes=True))
 
 
-def stretches_of(turns: Sequence[Turn]) -> tuple[Part, ...]:
-    """Whole steps, in order: one for each stretch of the run on which the same turns may come, whatever their rhythm."""
-    edges = sorted({0, *(turn.start for turn in turns), *(turn.stop for turn in turns if turn.stop is not None)})
-    return tuple(
-        Part(tuple(turn.name for turn in turns if spans(turn, start)), start=start, stop=stop, closes=True)
-        for start, stop in zip(edges, [*edges[1:], None], strict=True)
-    )
-
-
 def updates_before(turns: Sequence[Turn], section: str, step: Any) -> Any:
     """How many updates an optimizer section has made before a step; a number, or traced."""
     least = jnp.minimum if isinstance(step, jax.Array) else min

@@ -107,24 +107,30 @@ def theirs(x, kernel, taps, up, down):
 @pytest.mark.parametrize("up, down", [(1, 1), (2, 1), (1, 2), (3, 1)])
 @pytest.mark.parametrize("taps, platform", [((1, 3, 3, 1), "cpu"), ((1, 2, 1), "gpu"), ((1, 1, 1, 0.5, 0.2, 0.1), "cpu")])
 def test_joined_convolutions_and_their_gradients(monkeypatch, size, up, down, taps, platform):
-    """As matrix products, which a CPU computes, and as the convolutions of accelerators."""
+    """As convolutions without strides, which a CPU computes, and as those of accelerators; also what follows from the squares of
+    gradients, with respect to images and kernels alike."""
     monkeypatch.setattr(resample, "current_platform", lambda: platform)
     taps = setup_filter(taps)
     x, kernel = DRAW.standard_normal((2, 6, 6, 3)), DRAW.standard_normal((size, size, 3, 4))
     given = [torch.tensor(value, requires_grad=True) for value in (x, kernel)]
     expected = theirs(*given, torch.tensor(taps, dtype=torch.float64), up, down)
-    (expected**3).sum().backward()
+    first = torch.autograd.grad((expected**3).sum(), given, create_graph=True)
+    second = torch.autograd.grad(sum((gradient**2).sum() for gradient in first), given)
 
     def loss(x, kernel):
         y = conv_resample(x, kernel, taps, up, down)
         return (y**3).sum(), y
 
-    value = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
-    (_, found), gradients = value(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    def squares(x, kernel):
+        gradients, y = jax.grad(loss, (0, 1), has_aux=True)(x, kernel)
+        return sum(jnp.square(gradient).sum() for gradient in gradients), (y, gradients)
+
+    slopes = jax.jit(jax.grad(squares, (0, 1), has_aux=True))
+    again, (found, gradients) = slopes(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
     # Sums of at most 400 products in float32.
     np.testing.assert_allclose(found, expected.detach(), atol=2e-6 * expected.abs().max().item())
-    for gradient, tensor in zip(gradients, given, strict=True):
-        np.testing.assert_allclose(gradient, tensor.grad, atol=1e-5 * tensor.grad.abs().max().item())
+    for value, tensor in zip((*gradients, *again), (*first, *second), strict=True):
+        np.testing.assert_allclose(value, tensor.detach(), atol=1e-5 * tensor.abs().max().item())
 
 
 def test_messages():

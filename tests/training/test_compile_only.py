@@ -43,6 +43,18 @@ def test_a_step_that_does_not_fit_says_by_how_much(recipe):
     assert "data.batch_size" in str(caught.value)
 
 
+def test_a_step_in_parts_needs_what_its_largest_part_needs(request):
+    """A GAN whose generator's turn comes every fifth step."""
+    made = compile_only(load_file(request.config.rootpath / "configs" / "gan" / "ring.py"), "v5e:2x2")
+    assert [part.part.turns for part in made.parts] == [("discriminator",), ("generator",), ()]
+    assert made.bytes_needed == max(part.bytes_needed for part in made.parts) > made.parts[-1].bytes_needed
+    reduced = [part.collectives.get("all-reduce", 0) for part in made.parts]
+    assert made.collectives["all-reduce"] == sum(reduced) and reduced[0] and not reduced[2]
+    lines = re.findall(r"^part +(.*): \d+\.\d\d GiB, (.*)$", str(made), re.MULTILINE)
+    assert [name for name, _ in lines] == ["discriminator", "generator, every 5 steps", "averages"]
+    assert lines[2][1] == "none"
+
+
 @pytest.mark.parametrize(
     ("topology", "message"),
     [

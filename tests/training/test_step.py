@@ -21,7 +21,6 @@ from genjax.training.step import (
     make_train_step,
     metric_names,
     parts_of,
-    stretches_of,
     updates_before,
     zero_totals,
 )
@@ -156,16 +155,6 @@ def test_updates_are_counted_within_ranges():
         made = sum(due(turn, n) for turn in turns[:-1] for n in range(step))
         assert updates_before(turns, "optimizer", step) == made == int(traced(step))
     assert updates_before(turns, "other_optimizer", 24) == 24
-
-
-def test_a_stretch_is_a_whole_step_of_those_that_may_come():
-    assert [(part.turns, part.start, part.stop) for part in stretches_of(Stages().turns)] == [
-        (("first",), 0, 2),
-        (("second",), 2, 5),
-        (("third",), 5, None),
-    ]
-    (whole,) = stretches_of(TwoPlayers().turns)
-    assert whole.turns == ("critic", "penalty", "generator") and whole.closes
 
 
 def test_a_schedule_ends_with_the_last_update_of_its_section():
