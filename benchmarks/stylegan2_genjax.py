@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import meta
 from stylegan2_torch import BATCHES, SIZES, TRUNCATION, inputs
 from train_step import compiled_step
 
@@ -33,10 +34,16 @@ def plan_of(size: str, batch: int) -> Plan:
 
 
 def save_weights(folder: Path, size: str) -> None:
-    """Random ones, of which none is what it is at first: biases and the strength of noise begin as 0."""
-    task, rng = plan_of(size, BATCHES["step"]).task, np.random.default_rng(2)
-    variables = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape), jax.jit(task.players.init)(jax.random.key(0)))
-    gan_weights.save(task.players, folder, variables)
+    """Random ones, each network of the size that it begins with; none is 0, as biases and the strength of noise would be."""
+    players, rng = plan_of(size, BATCHES["step"]).task.players, np.random.default_rng(2)
+
+    def draw(path, leaf):
+        name = jax.tree_util.keystr(path)
+        scale = (100 if "mapping" in name else 1) if "kernel" in name or "const" in name else 0.1
+        return np.asarray(scale * rng.normal(size=leaf.shape), np.float32)
+
+    shapes = meta.unbox(jax.eval_shape(players.init, jax.random.key(0)))
+    gan_weights.save(players, folder, jax.tree_util.tree_map_with_path(draw, shapes))
 
 
 def outputs(folder: Path, size: str, count: int = 2) -> tuple[dict[str, jax.Array], np.ndarray]:

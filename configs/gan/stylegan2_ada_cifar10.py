@@ -1,4 +1,4 @@
-"""StyleGAN2-ADA on CIFAR-10, class-conditional, as tuned for it (Karras et al., 2020, "limited data"): 41M parameters of both.
+"""StyleGAN2-ADA on CIFAR-10, class-conditional, as tuned for it (Karras et al., 2020, "limited data"): players of 41M parameters.
 
     python train.py --config=configs/gan/stylegan2_ada_cifar10.py --workdir=runs/cifar10
     python sample.py --workdir=runs/cifar10 --num_samples=100 --out=samples.png

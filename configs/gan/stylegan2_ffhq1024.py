@@ -5,7 +5,7 @@
     python sample.py --workdir=runs/faces --num_samples=16 --truncation=0.7 --out=faces.png
 
 Compiled for a v5e:4x4 slice on a CPU machine (benchmarks/RESULTS.md). Published FID: 2.84, after 25 million images, in float32;
-here the four highest resolutions compute in bfloat16, as later public code does in float16. Not trained here. FFHQ names a folder
+here the four highest resolutions compute in bfloat16, as in float16 in later public code. Not trained here. FFHQ names a folder
 or an archive of images of 1024x1024; data.source=tfds reads a dataset of your own.
 """
 

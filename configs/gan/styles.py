@@ -1,5 +1,4 @@
-"""What the recipes for StyleGAN2 share: lazy penalties, and optimizers and averages that take them and the batch into account.
-Not a config by itself."""
+"""What the recipes for StyleGAN2 share: how often lazy penalties come, and optimizers and averages. Not a config by itself."""
 
 R1_EVERY, PATH_LENGTH_EVERY = 16, 4
 
