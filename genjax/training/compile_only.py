@@ -126,8 +126,8 @@ def _compile(plan: Plan, part: Part) -> CompiledPart:
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        whole = len(parts_of(plan.task.turns)) == 1
-        raise _memory_error(error, plan, "the step" if whole else f"the step's part {_name(part)}") from error
+        what = "the step" if len(parts_of(plan.task.turns)) == 1 else f"the step's part {_name(part)}"
+        raise _memory_error(error, plan, what) from error
     done = time.perf_counter()
     memory = compiled.memory_analysis()
     # The compiler's own peak; where it leaves out what the program allocates (CPU), everything that could be alive at once.
