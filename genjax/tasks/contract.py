@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Float, UInt8
@@ -37,6 +38,11 @@ class Aux:
     weight: Any
     metrics: Any = field(default_factory=dict)
     collections: Any = field(default_factory=dict)
+
+
+def mean_of(value: Float[jax.Array, ""], count: int) -> tuple[jax.Array, jax.Array]:
+    """A mean over `count` tokens or examples as an entry of `Metrics`."""
+    return value * count, jnp.asarray(count, jnp.float32)
 
 
 Loss = Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Aux]]

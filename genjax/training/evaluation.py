@@ -14,8 +14,7 @@ from genjax.parallel import processes
 from genjax.parallel.compiler import compiler_options
 from genjax.sampling.measuring import Measuring
 from genjax.training.feed import prefetch
-from genjax.training.metrics import MetricsWriter
-from genjax.training.report import DEVIATION, HELD_OUT, SAMPLES
+from genjax.training.metrics import DEVIATION, HELD_OUT, SAMPLES, MetricsWriter
 from genjax.training.setup import Plan
 from genjax.training.state import TrainState, merge
 

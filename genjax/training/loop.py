@@ -22,7 +22,6 @@ from genjax.training.feed import prefetch
 from genjax.training.flops import mfu
 from genjax.training.metrics import MetricsWriter
 from genjax.training.progress import Progress
-from genjax.training.report import write_report
 from genjax.training.run_config import CHANGEABLE, structure_run
 from genjax.training.run_directory import RunDirectory
 from genjax.training.setup import Plan, make_plan
@@ -244,6 +243,8 @@ class _Loop(contextlib.AbstractContextManager):
     def report(self, step: int) -> None:
         if not processes.is_main():
             return
+        from genjax.training.report import write_report  # half a second that a run needs at its end
+
         plan = self.plan
         facts = {
             "task": plan.config.task.get("name"),

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+HELD_OUT, SAMPLES = "held_out", "samples"  # what names of figures begin with that are found now and then
+DEVIATION = "_deviation"  # the end of names of what says how sure another figure is
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

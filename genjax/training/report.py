@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from genjax.training.metrics import read_metrics
+from genjax.training.metrics import DEVIATION, HELD_OUT, SAMPLES, read_metrics
 
 ORDER = (
     *("loss", "accuracy", "perplexity", "bits_per_byte"),
@@ -29,11 +29,11 @@ ORDER = (
 )
 OMITTED = ("step", "time", "seconds_per_step")  # the rate says the same as the last
 LOGARITHMIC = ("gradient_norm", "perplexity")
-HELD_OUT, SAMPLES = "held_out", "samples"  # what names of figures begin with that are found now and then
-DEVIATION = "_deviation"  # names of what says how sure another figure is; left out
 MAX_PANELS = 17
 COLUMNS = 3
 FACT_COLUMNS = 3
+WIDTH, ROW = 15.0, 3.6  # inches: of the page, and of a row of panels with all that is written around them
+LEFT, RIGHT, BETWEEN = 0.85, 0.25, 0.85  # of panels from the page's sides and from each other
 COLORS = ("#2f6fb2", "#dd7a1f", "#3a9a5b", "#c2415d", "#7d5fb2", "#8c6d4f", "#3aa6b9", "#6b7280")
 INK, FAINT, ALARM = "#1f2933", "#9aa5b1", "#d64545"
 RISING = re.compile(
@@ -130,24 +130,29 @@ def _draw(panels: Mapping[str, Sequence[Series]], title: str, facts: Mapping[str
     wide = {0: 1, 1: 3, 2: 2}[len(panels) % COLUMNS]  # columns of the first panel, so that the others fill their rows
     rows = (len(panels) + wide - 1) // COLUMNS if panels else 0
     head = 0.75 + 0.27 * math.ceil(len(lines) / FACT_COLUMNS)
-    figure = Figure(figsize=(15, head + 3.6 * max(rows, 0.5)), layout="constrained")
+    height = head + ROW * max(rows, 0.5)
+    figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.14, h_pad=0.1, wspace=0.0, hspace=0.0)
-    top, body = figure.subfigures(2, 1, height_ratios=[head, 3.6 * max(rows, 0.5)])
-    _head(top, title, lines, head)
+    _head(figure, title, lines, height)
     if not panels:
-        body.text(0.5, 0.5, "no metrics yet", ha="center", fontsize=13, color=FAINT)
+        figure.text(0.5, ROW / 4 / height, "no metrics yet", ha="center", fontsize=13, color=FAINT)
         return figure
-    grid = body.add_gridspec(rows, COLUMNS)
+    # Places in inches: matplotlib's own layout would draw every page twice to find them.
+    inner, below, above = (WIDTH - LEFT - RIGHT - (COLUMNS - 1) * BETWEEN) / COLUMNS, 0.55, 0.4
+    grid = figure.add_gridspec(
+        *(rows, COLUMNS),
+        **{"left": LEFT / WIDTH, "right": 1 - RIGHT / WIDTH, "bottom": below / height, "top": 1 - (head + above) / height},
+        **{"wspace": BETWEEN / inner, "hspace": (below + above) / (ROW - below - above)},
+    )
     for index, (metric, series) in enumerate(panels.items()):
         row, column = divmod(index + (wide - 1 if index else 0), COLUMNS)
-        axes = body.add_subplot(grid[0, :wide] if index == 0 else grid[row, column])
+        axes = figure.add_subplot(grid[0, :wide] if index == 0 else grid[row, column])
         _panel(axes, metric, series, log_steps and index == 0)
     return figure
 
 
-def _head(figure: SubFigure, title: str, lines: Sequence[tuple[str, str]], height: float) -> None:
-    """The title, and the facts in columns below it; `height` in inches."""
+def _head(figure: Figure, title: str, lines: Sequence[tuple[str, str]], height: float) -> None:
+    """The title, and the facts in columns below it; `height` of the page in inches."""
     y = 1 - 0.16 / height
     figure.text(0.012, y, title, ha="left", va="top", fontsize=18, fontweight="bold", color=INK, parse_math=False)
     rows = math.ceil(len(lines) / FACT_COLUMNS)

@@ -45,10 +45,10 @@ class Plan:
 
     @functools.cached_property
     def abstract_totals(self) -> dict[str, Any]:
-        """Shapes of a step's metrics, each a sum and a weight. Kept, as finding the names traces the whole step."""
+        """Shapes of a step's metrics, each a sum and a weight. Kept, as finding the names traces every loss."""
         replicated = NamedSharding(self.mesh, PartitionSpec())
         with self.context():
-            names = metric_names(self.task, self.optimizers, self.abstract, self.batch)
+            names = metric_names(self.task, self.abstract.variables, self.batch)
         shape = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated)
         return {name: (shape, shape) for name in [*names, "bad_step"]}
 

@@ -1,5 +1,6 @@
 """The train step: a task's turns as one jitted, donated, sharded function."""
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,14 @@ import jax.numpy as jnp
 import optax
 
 from genjax.parallel.rules import constrain, current_platform
-from genjax.tasks.contract import Aux, Batch, Task, Turn
+from genjax.tasks.contract import Aux, Batch, Task, Turn, Variables
 from genjax.training.averages import EmaConfig, update
 from genjax.training.optimizers import Schedule
 from genjax.training.state import TrainState, merge, select
 
 Totals = Mapping[str, tuple[jax.Array, jax.Array]]
+
+OF_EVERY_TURN = ("loss", "gradient_norm", "learning_rate")  # metrics beside those of its loss
 
 # A norm is a spike only in comparison with a settled mean.
 _SPIKE_WARMUP_STEPS = 100
@@ -130,14 +133,19 @@ def zero_totals(metric_names) -> dict[str, tuple[jax.Array, jax.Array]]:
     return totals | {"bad_step": (zero(), jnp.full((), jnp.inf, jnp.float32))}
 
 
-def metric_names(task: Task, optimizers, state: TrainState, batch: Batch, accumulation: int = 1) -> list[str]:
-    """The names of the metrics that a step of this task reports; found by tracing, nothing is computed. All turns are traced,
-    so that shapes which do not go together are complained of at the start, whenever their turn would come."""
-    names: list[str] = []
+def metric_names(task: Task, variables: Variables, batch: Batch) -> list[str]:
+    """The names of the metrics that a step of this task reports; found by tracing losses, nothing is computed. Those of all turns
+    are traced, so that shapes which do not go together are complained of at the start, whenever their turn would come."""
+    names: set[str] = set()
     for turn in task.turns:
-        play = _turn_function(turn, task.turns, optimizers[turn.optimizer], accumulation, GuardConfig())
-        names += jax.eval_shape(play, state, batch, jax.eval_shape(lambda: jax.random.key(0)))[1]
-    return sorted({name for name in names if not name.endswith("bad_step")})
+        _, aux = jax.eval_shape(turn.loss, variables, batch, jax.eval_shape(lambda: jax.random.key(0)))
+        names |= {_named(turn, task.turns, name) for name in (*aux.metrics, *OF_EVERY_TURN)}
+    return sorted(names)
+
+
+def _named(turn: Turn, turns: Sequence[Turn], metric: str) -> str:
+    """A metric under the turn's prefix, where there are several turns."""
+    return f"{turn.prefix or turn.name}/{metric}" if len(turns) > 1 else metric
 
 
 def _turn_function(turn: Turn, turns: Sequence[Turn], optimizer, accumulation: int, guard: GuardConfig):
@@ -170,7 +178,7 @@ def _turn_function(turn: Turn, turns: Sequence[Turn], optimizer, accumulation: i
             new_mean = keep(new_mean, mean_norm)
         else:
             updated, optimizer_state = update(gradients, *old)
-        name = (lambda n: f"{turn.prefix or turn.name}/{n}") if len(turns) > 1 else (lambda n: n)
+        name = functools.partial(_named, turn, turns)
         one = jnp.ones((), jnp.float32)
         # A bad step is counted, not averaged: one NaN would hide the whole interval.
         clean = lambda pair: tuple(jnp.where(good, x.astype(jnp.float32), 0.0) for x in pair)  # noqa: E731

@@ -59,7 +59,7 @@ def run(task, data, *, mesh=None, accumulation=1, ema=None, guard=None, **settin
         options = {"accumulation": accumulation, "ema": ema, "guard": guard}
         make = lambda part: jax.jit(make_train_step(task, optimizers, part=part, **options), donate_argnums=(0, 1))  # noqa: E731
         parts = [(part, make(part)) for part in parts_of(task.turns)]
-        totals = zero_totals(metric_names(task, optimizers, state, batches(1)[0]))
+        totals = zero_totals(metric_names(task, state.variables, batches(1)[0]))
         for number, batch in enumerate(data):
             placed = {name: jax.device_put(x, batch_sharding(mesh, rules, x.ndim)) for name, x in batch.items()}
             for part, step in parts:
