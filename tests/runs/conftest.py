@@ -1,4 +1,7 @@
-"""Whole runs as processes: a small config, and ways to start, stop and read a run."""
+"""Whole runs as processes: a small config, and ways to start, stop and read a run.
+
+Fixtures that run something are of the session, also those of one module: a worker may get its tests in two parts.
+"""
 
 import json
 import os
@@ -56,9 +59,9 @@ class Runs:
         self.config.write_text(CONFIG.replace("TEXT", str(self.text)))
 
     def environment(self, devices: int = 1) -> dict[str, str]:
-        """Flags as a user's; of programs for several devices, which take long to compile, as the other tests'."""
+        """Programs compile fast and run slow, as those of the other tests."""
         count = f"--xla_force_host_platform_device_count={devices}"
-        flags = count if devices == 1 else re.sub(r"--xla_force_host_platform_device_count=\d+", count, os.environ["XLA_FLAGS"])
+        flags = re.sub(r"--xla_force_host_platform_device_count=\d+", count, os.environ["XLA_FLAGS"])
         return {**os.environ, "XLA_FLAGS": flags}
 
     def start(self, workdir: str, *arguments: str, devices: int = 1, environment: dict | None = None) -> subprocess.Popen:

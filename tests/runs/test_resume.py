@@ -60,7 +60,7 @@ CONSTANT = "--config.optimizer.schedule=constant"  # one step to compile, howeve
 HALF = (CONSTANT, "--config.train.steps=12")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def halves(runs):
     """The losses of 12 steps and, after them, 12 more, on one device; and what the first half printed."""
     output = runs.run("halves", *HALF, "--config.train.profile=(6, 8)")

@@ -19,7 +19,7 @@ STEPS = 10
 EMA = {"decays": (0.9,), "stds": (0.05, 0.1), "snapshot_every": 3, "snapshot_dtype": "float32"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def config(tmp_path_factory):
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_text("the quick brown fox jumps over a lazy dog. " * 60)
@@ -37,7 +37,7 @@ def config(tmp_path_factory):
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(config, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
     training.train(config, path)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The run directory that both processes have left."""
     folder = tmp_path_factory.mktemp("two") / "run"
@@ -51,7 +51,7 @@ def run(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def facts(run):
     return [json.loads((run / f"facts_{index}.json").read_text()) for index in range(2)]
 

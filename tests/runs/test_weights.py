@@ -20,7 +20,7 @@ def call(runs, *command):
     return result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(runs, whole):
     path = runs.folder / "published"
     assert "wrote" in call(runs, "-m", "genjax.sampling.export", f"--workdir={runs.folder / whole}", f"--out={path}")

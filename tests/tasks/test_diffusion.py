@@ -199,6 +199,15 @@ def test_strength_goes_from_copy_to_new(task, variables, sampler, picture):
     assert distances == sorted(distances) and distances[0] < 0.3 * distances[-1]
 
 
+def test_variations_of_an_image_are_of_no_class_unless_told(task, variables, sampler, picture):
+    asked = {"image": str(picture), "num_samples": 2}
+    untold, none, told = (
+        sampler(variables, [DiffusionRequest(**asked, **f)]) for f in ({}, {"label": ("none",)}, {"label": ("bag",)})
+    )
+    np.testing.assert_array_equal(values(untold), values(none))
+    assert (values(untold) != values(told)).any() and "label" not in untold[0].metadata and "columns" not in untold[0].metadata
+
+
 def test_inversion_finds_the_noise_of_an_image(task, variables, sampler, picture):
     original = np.asarray(Image.open(picture)).astype(int)
     errors = []
