@@ -20,7 +20,6 @@ from genjax.layers.attention_dense import (
     dense_attention,
 )
 from genjax.layers.attention_mask import Masking
-from genjax.layers.attention_splash import splash_attention
 from genjax.parallel.rules import current_context, current_platform, on_single_cpu
 
 Implementation = Literal["auto", "xla", "chunked", "cudnn", "splash"]
@@ -145,6 +144,8 @@ def attention(
         cached=not isinstance(query_offset, int) or query_offset != 0,
     )
     if choice.implementation == "splash":
+        from genjax.layers.attention_splash import splash_attention  # a fifth of a second that only TPUs need
+
         return splash_attention(query, key, value, masking, current_context())
     if choice.implementation == "cudnn":
         return cudnn_attention(query, key, value, masking, bias)

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from genjax.config import config_hash
 from genjax.data.shapes import ShapesInfo
-from genjax.data.sources import shape_reader, shapes
+from genjax.data.sources import shapes
 from genjax.errors import RequestError
 from genjax.evaluation.images.features import FeatureNetwork, Features
 from genjax.sampling import writers
@@ -92,6 +92,8 @@ def judge_of(workdir: Path | str, mesh: Mesh | None = None) -> Judge:
 
 def shapes_judge(info: ShapesInfo) -> Judge:
     """What the reader of drawn shapes finds, without any network; two groups in the order in which they were asked for."""
+
+    from genjax.data.sources import shape_reader  # scipy takes a while to import
 
     def read(artifacts: Sequence[Artifact]) -> list[Mapping[str, str]]:
         wishes = [artifact.metadata["label"] for artifact in artifacts]

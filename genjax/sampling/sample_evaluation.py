@@ -177,7 +177,8 @@ def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         axis.set_title(name.replace("/", "\n"), fontsize=8)
         axis.set_xlabel("step", fontsize=8)
         axis.grid(alpha=0.3)
-        axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(0, low), high)
     figure.tight_layout()
     with writing(file):
         figure.savefig(file, dpi=110)

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import log_softmax, logsumexp
 
 from genjax.errors import DataError
 
@@ -32,6 +31,8 @@ def inception_score(
 
 
 def _score(logits: Float[np.ndarray, "images classes"]) -> float:
+    from scipy.special import log_softmax, logsumexp  # a fifth of a second that only this figure needs
+
     each = log_softmax(np.asarray(logits, np.float64), axis=1)
     together = logsumexp(each, axis=0) - np.log(len(each))
     return float(np.exp((np.exp(each) * (each - together)).sum(1).mean()))
