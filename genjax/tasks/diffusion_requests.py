@@ -18,6 +18,7 @@ from genjax.errors import ConfigError, RequestError
 from genjax.interop.preprocessor import Preprocessor
 from genjax.tasks.contract import Artifact, Batch
 from genjax.tasks.image_batches import read_request_images
+from genjax.tasks.labels import NONE
 from genjax.tasks.sample_rows import filled
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class DiffusionRequest:
     """Samples of one kind."""
 
     num_samples: int = _option(1, "how many")
-    label: tuple[str, ...] = _option((), "a class, or attribute=value (repeatable), or none; left out: all in turn")
+    label: tuple[str, ...] = _option(
+        (), "a class, or attribute=value (repeatable), or none; left out: all in turn, of an image none"
+    )
     sampler: str = _option("", f"{', '.join(SAMPLERS)}; left out: as the run's config says")
     steps: int = _option(0, "steps of the sampler (0: as the run's config says)")
     spacing: str = _option("", "of the steps: linspace, leading, trailing, uniform, karras, exponential")
@@ -161,7 +164,7 @@ def _way(request: DiffusionRequest, task: "Diffusion") -> Way:
     if not 0 <= r.threshold <= 1 or not 0 <= r.guidance_rescale <= 1:
         raise RequestError("--threshold and --guidance_rescale lie between 0 and 1.")
     guidance = defaults.guidance if r.guidance is None else r.guidance
-    task.labels.parse(r.label, 0)
+    task.labels.parse(_label(r, task), 0)
     if guidance != 1 and not (task.labels and task.labels.has_none):
         reason = "was trained with task.label_dropout 0" if task.labels else "knows no labels"
         raise RequestError(f"--guidance={guidance:g}: this model {reason}, so that nothing can be guided; leave it out.")
@@ -197,6 +200,12 @@ def _way(request: DiffusionRequest, task: "Diffusion") -> Way:
     except ConfigError as error:
         raise RequestError(str(error)) from error
     return way
+
+
+def _label(request: DiffusionRequest, task: "Diffusion") -> tuple[str, ...]:
+    """What is asked for, as `Labels.parse` takes it: where an image says what is wanted, a label left out is none."""
+    told = request.image and not request.label and task.labels and task.labels.has_none
+    return (NONE,) if told else request.label
 
 
 def _program(way: Way, process: Process) -> Program:
@@ -253,7 +262,7 @@ def _batch(way: Way, rows: Sequence[tuple[int, int, DiffusionRequest]], task: "D
     else:
         batch["limit"] = np.float32(1.0 if way.clip else np.inf)
     if task.labels:
-        batch["classes"] = filled([task.labels.parse(r.label, sample) for _, sample, r in rows], full)
+        batch["classes"] = filled([task.labels.parse(_label(r, task), sample) for _, sample, r in rows], full)
     if way.guided:
         default = task.config.sampling.guidance
         asked = [(default if r.guidance is None else r.guidance, r.guidance_rescale) for _, _, r in rows]
@@ -300,7 +309,7 @@ def present(requests: Sequence[DiffusionRequest], arrays: Sequence[Batch], task:
         given = _metadata(request, task)
         for sample in range(request.num_samples):
             value, film = found[len(artifacts)]
-            label = task.labels.names(task.labels.parse(request.label, sample))
+            label = task.labels.names(task.labels.parse(_label(request, task), sample))
             artifacts.append(task.medium.artifact(value, film, given | ({"label": label} if label else {})))
     return artifacts
 
@@ -314,7 +323,7 @@ def _metadata(request: DiffusionRequest, task: "Diffusion") -> Mapping[str, Any]
         "spacing": way.spacing or task.process.config.default_spacing,
     }
     given["guidance"] = task.config.sampling.guidance if request.guidance is None else request.guidance
-    if not request.label and len(task.labels.attributes) == 1:
+    if not _label(request, task) and len(task.labels.attributes) == 1:
         given["columns"] = len(task.labels.attributes[0][1])  # of a grid: one for each class
     plain = DiffusionRequest()
     asked = {name: value for name, value in vars(request).items() if value != getattr(plain, name)}

@@ -26,7 +26,7 @@ from genjax.diffusion.predictions import over
 from genjax.errors import ConfigError
 from genjax.tasks import gan_weights, style_samples
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import HOST, Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.contract import HOST, Artifact, Aux, Batch, Metrics, Turn, Variables, mean_of
 from genjax.tasks.gan_networks import KINDS, make_players
 from genjax.tasks.gan_players import DISCRIMINATOR, GENERATOR, Players, Stage, StylePlayers
 from genjax.tasks.gan_requests import GANRequest, prepare, present
@@ -153,21 +153,21 @@ class GAN(BaseTask):
         fake_logits, moved = self._judge(between, fake, classes, fake_key)
         loss = self.objective.real(real_logits).mean() + self.objective.fake(fake_logits).mean()
         metrics = _outcome(self.objective, real_logits, fake_logits)
-        metrics |= {name: _mean_of(value, len(real)) for name, value in reported.items()}
+        metrics |= {name: mean_of(value, len(real)) for name, value in reported.items()}
         if c.gradient_penalty:
             critic = lambda x: self._judge(variables, x, classes, None)[0]  # noqa: E731
             penalty = penalties.gradient_penalty(critic, penalty_key, real, fake, c.slope).mean()
-            loss, metrics = loss + c.gradient_penalty * penalty, metrics | {"gradient_penalty": _mean_of(penalty, len(real))}
+            loss, metrics = loss + c.gradient_penalty * penalty, metrics | {"gradient_penalty": mean_of(penalty, len(real))}
         if c.drift:
             loss = loss + c.drift * jnp.square(real_logits).mean()
         if c.r1 and c.r1_every == 1:
             penalty = self._r1(variables, real, classes, penalty_key)
-            loss, metrics = loss + c.r1 * penalty, metrics | {"r1": _mean_of(penalty, len(real))}
+            loss, metrics = loss + c.r1 * penalty, metrics | {"r1": mean_of(penalty, len(real))}
         collections = dict(counted) | ({DISCRIMINATOR: moved} if moved else {})
         if c.ada.adapts:
             state = ada.adapt(c.ada, AdaState(**variables[AUGMENTATION][ADA]), real_logits, self.info.batch_size)
             collections[AUGMENTATION] = {ADA: state.as_collection()}
-            metrics["augmentation"] = _mean_of(state.probability, len(real))
+            metrics["augmentation"] = mean_of(state.probability, len(real))
         return loss, Aux(len(real), metrics, collections)
 
     def generator_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
@@ -182,7 +182,7 @@ class GAN(BaseTask):
         """R1 of a turn that comes every `r1_every` steps, as many times as strong."""
         real, classes = self._real(variables, batch)
         penalty = self._r1(variables, real, classes, key)
-        return self.config.r1 * self.config.r1_every * penalty, Aux(len(real), {"penalty": _mean_of(penalty, len(real))})
+        return self.config.r1 * self.config.r1_every * penalty, Aux(len(real), {"penalty": mean_of(penalty, len(real))})
 
     def path_length_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
         """The penalty on lengths of paths, of a turn that comes every `path_length_every` steps, as many times as strong."""
@@ -195,7 +195,7 @@ class GAN(BaseTask):
         styles, _ = self.players.styles(variables, z, classes, train=True, key=styles_key)
         lengths = penalties.path_lengths(lambda w: self.players.synthesize(variables, w, noise_key), styles, direction_key)
         penalty, mean = penalties.path_length_penalty(lengths, variables[PATH_LENGTH]["moving"]["mean"])
-        metrics = {"penalty": _mean_of(penalty.mean(), count), "length": _mean_of(lengths.mean(), count)}
+        metrics = {"penalty": mean_of(penalty.mean(), count), "length": mean_of(lengths.mean(), count)}
         moved = {PATH_LENGTH: {"moving": {"mean": mean}}}
         return c.path_length * c.path_length_every * penalty.mean(), Aux(count, metrics, moved)
 
@@ -319,11 +319,6 @@ class GAN(BaseTask):
         lines = (f"data: {self.info}", f"players: {c.network}, {told}; {', '.join([c.objective, *rules])}")
         grown = [f"{stage.name[1:]} from step {stage.start:,}" for stage in self.players.stages if stage.name]
         return (*lines, f"resolutions: {', '.join(grown)}") if grown else lines
-
-
-def _mean_of(value: Array, count: int) -> tuple[Array, Array]:
-    """A mean as a metric that adds up."""
-    return value * count, jnp.asarray(count, jnp.float32)
 
 
 def _outcome(objective: Objective, real: Array, fake: Array, weights: Array | None = None) -> dict[str, tuple[Array, Array]]:

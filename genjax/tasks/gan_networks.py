@@ -18,6 +18,15 @@ from genjax.models.style_generator import StyleGenerator
 from genjax.models.style_sizes import STYLE_SIZES
 from genjax.tasks.gan_players import GrowingPlayers, Kind, Players, StylePlayers
 
+
+def _square(config: Any) -> tuple[int, int, int]:
+    return config.image_size, config.image_size, config.channels
+
+
+def _size_and_channels(shape: tuple[int, ...]) -> dict[str, int]:
+    return {"image_size": shape[0], "channels": shape[-1]}
+
+
 KINDS: Mapping[str, Kind] = {
     "points": Kind(
         PointGANConfig,
@@ -33,8 +42,8 @@ KINDS: Mapping[str, Kind] = {
         DCGANGenerator,
         DCGANDiscriminator,
         lambda c: (dcgan.generator_flops(c), dcgan.discriminator_flops(c)),
-        lambda c: (c.image_size, c.image_size, c.channels),
-        lambda shape: {"image_size": shape[0], "channels": shape[-1]},
+        _square,
+        _size_and_channels,
         {},
     ),
     "sngan": Kind(
@@ -42,7 +51,7 @@ KINDS: Mapping[str, Kind] = {
         SNGANGenerator,
         SNGANCritic,
         sngan.forward_flops,
-        lambda c: (c.image_size, c.image_size, c.channels),
+        _square,
         lambda shape: {"channels": shape[-1]},
         SNGAN_SIZES,
     ),
@@ -51,8 +60,8 @@ KINDS: Mapping[str, Kind] = {
         StyleGenerator,
         StyleDiscriminator,
         lambda c: (style_config.generator_flops(c), style_config.discriminator_flops(c)),
-        lambda c: (c.image_size, c.image_size, c.channels),
-        lambda shape: {"image_size": shape[0], "channels": shape[-1]},
+        _square,
+        _size_and_channels,
         STYLE_SIZES,
     ),
     "progressive": Kind(
@@ -60,8 +69,8 @@ KINDS: Mapping[str, Kind] = {
         ProgressiveGenerator,
         ProgressiveDiscriminator,
         lambda c: (progressive.generator_flops(c), progressive.discriminator_flops(c)),
-        lambda c: (c.image_size, c.image_size, c.channels),
-        lambda shape: {"image_size": shape[0], "channels": shape[-1]},
+        _square,
+        _size_and_channels,
         {},
     ),
 }

@@ -21,7 +21,7 @@ from genjax.data.image_pairs import ImagePairsInfo
 from genjax.errors import ConfigError
 from genjax.tasks import image_to_image_weights
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables, mean_of
 from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.image_to_image_requests import ImageToImageRequest, prepare, present
 from genjax.tasks.media import Images, psnr
@@ -111,8 +111,9 @@ class ImageToImage(BaseTask):
         between = dict(variables[component]) | dict(moved)
         fake_logits, moved = self.judge(between, fake, train=True)
         loss = 0.5 * (objective.real(real_logits).mean() + objective.fake(fake_logits).mean())
-        count = jnp.asarray(len(real), jnp.float32)
-        metrics = {"logit_real": (real_logits.mean() * count, count), "logit_fake": (fake_logits.mean() * count, count)}
+        metrics = {
+            name: mean_of(logits.mean(), len(real)) for name, logits in (("logit_real", real_logits), ("logit_fake", fake_logits))
+        }
         return loss, metrics, {component: dict(moved)} if moved else {}
 
     def _fooled(self, variables: Variables, component: str, fake: Array) -> tuple[Array, tuple[Array, ...]]:
@@ -195,8 +196,7 @@ class Pix2Pix(ImageToImage):
             wanted = self.judge.with_features(variables[judge], pair(images["target"]))[1]
             parts["feature_matching"] = feature_matching(wanted, seen)
             loss += c.feature_matching * parts["feature_matching"]
-        count = jnp.asarray(len(made), jnp.float32)
-        metrics = {name: (value * count, count) for name, value in parts.items()}
+        metrics = {name: mean_of(value, len(made)) for name, value in parts.items()}
         return loss, Aux(len(made), metrics, {maker: moved} if moved else {})
 
     @property
@@ -253,8 +253,8 @@ class CycleGAN(ImageToImage):
                 collections[maker] = moved
         sums = {name: sum(values) for name, values in parts.items() if values}
         loss = sums["adversarial"] + c.cycle * (sums["cycle"] + c.identity * sums.get("identity", 0.0))
-        count = jnp.asarray(len(batch["mask"]), jnp.float32)
-        return loss, Aux(len(batch["mask"]), {name: (value * count, count) for name, value in sums.items()}, collections)
+        rows = len(batch["mask"])
+        return loss, Aux(rows, {name: mean_of(value, rows) for name, value in sums.items()}, collections)
 
     @property
     def flops_per_step(self) -> float:

@@ -24,7 +24,7 @@ from genjax.models.esrgan import ESRGANConfig, RRDBNet
 from genjax.models.srgan import SRDiscriminator, SRDiscriminatorConfig, SRResNet, SRResNetConfig
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.base import BaseTask
-from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
+from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables, mean_of
 from genjax.tasks.gan_players import MOVING
 from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.media import Images, psnr
@@ -146,13 +146,12 @@ class SuperResolution(BaseTask):
         fake, moved = self._judge(dict(variables["discriminator"]) | dict(moved), jax.lax.stop_gradient(made))
         first, second = (relativistic(real, fake), relativistic(fake, real)) if self.config.relative else (real, fake)
         loss = objective.real(first).mean() + objective.fake(second).mean()
-        count = jnp.asarray(len(large), jnp.float32)
-        metrics = {"logit_real": (real.sum(), count), "logit_fake": (fake.sum(), count)}
+        metrics = {"logit_real": mean_of(real.mean(), len(large)), "logit_fake": mean_of(fake.mean(), len(large))}
         return loss, Aux(len(large), metrics, {"discriminator": dict(moved)} if moved else {})
 
     def generator_loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
         """The weighed sum of differences of pixels and of features, and of what the discriminator says."""
-        c, count = self.config, jnp.asarray(len(batch["mask"]), jnp.float32)
+        c = self.config
         small, large = self._pair(batch, key)
         made, moved = self._make(variables, small)
         parts = {"pixels": jnp.abs(made - large).mean()}
@@ -168,7 +167,7 @@ class SuperResolution(BaseTask):
                 worse, better = objective.fake(relativistic(real, fake)), objective.real(relativistic(fake, real))
                 parts["adversarial"] = worse.mean() + better.mean()
         loss = sum(getattr(c, name) * value for name, value in parts.items())
-        metrics = {name: (value * count, count) for name, value in parts.items()}
+        metrics = {name: mean_of(value, len(large)) for name, value in parts.items()}
         return loss, Aux(len(large), metrics, {"generator": moved} if moved else {})
 
     def _make(self, variables: Variables, small: Array) -> tuple[Array, Mapping[str, Any]]:
