@@ -43,13 +43,13 @@ def get_config():
             },
             "ema": {"decays": (0.999,)},
             "train": {
-                "steps": 3200,
+                "steps": 2600,
                 "log_every": 20,
-                "eval_every": 400,
+                "eval_every": 650,
                 "eval_batches": 16,
-                "sample_every": 400,
-                "checkpoint_every": 400,
-                "keep_every": 400,
+                "sample_every": 650,
+                "checkpoint_every": 650,
+                "keep_every": 650,
             },
         }
     )
