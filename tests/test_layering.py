@@ -21,6 +21,7 @@ ORDER = (
         "adversarial",
         "decoding",
         "models",
+        "quantization",
         "layers",
     ),
     *("storage", "parallel", "config", "errors"),

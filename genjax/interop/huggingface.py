@@ -11,6 +11,7 @@ from jax.sharding import Sharding
 
 from genjax.errors import CheckpointError
 from genjax.interop import (
+    autoencoder,
     bert,
     clip,
     distilbert,
@@ -47,6 +48,7 @@ FAMILIES: Mapping[str, Family] = {
         unet.FAMILY,
         unet_condition.FAMILY,
         dit.FAMILY,
+        *autoencoder.FAMILIES,
     )
 }
 DTYPES = ("float32", "bfloat16", "float16")

@@ -16,7 +16,7 @@ from genjax.interop.rows import convolution, differences, from_heads, linear, no
 from genjax.interop.settings import Settings, misfits, zero_if
 from genjax.interop.transforms import Chain, Fused, Transpose
 from genjax.models.unet import UNet
-from genjax.models.unet_config import Step, UNetConfig, layout
+from genjax.models.unet_config import UNetConfig, layout
 
 _DOWN = {"DownBlock2D": (False, "conv"), "AttnDownBlock2D": (True, ""), "ResnetDownsampleBlock2D": (False, "block")}
 _UP = {"UpBlock2D": (False, "conv"), "AttnUpBlock2D": (True, ""), "ResnetUpsampleBlock2D": (False, "block")}
@@ -172,25 +172,27 @@ def table(config: UNetConfig) -> Table:
         if step.resample and config.resample == "conv":
             rows += convolution(f"{block}.{step.way}samplers.0.conv", step.name)
         else:
-            rows += _residual(f"{block}.{step.way}samplers.0" if step.resample else f"{block}.resnets.{step.number}", step)
+            theirs = f"{block}.{step.way}samplers.0" if step.resample else f"{block}.resnets.{step.number}"
+            rows += linear(f"{theirs}.time_emb_proj", f"{step.name}/time") + residual_rows(theirs, step.name, step.projects)
         theirs, ours = f"{block}.attentions.{step.number}", f"{step.name}_attention"
         heads = config.heads_of(step.after), step.after // config.heads_of(step.after)
         if step.attends == "self":
-            rows += norm(f"{theirs}.group_norm", f"{ours}/norm") + _attention(theirs, f"{ours}/attention", heads)
+            rows += norm(f"{theirs}.group_norm", f"{ours}/norm") + attention_rows(theirs, f"{ours}/attention", heads)
         elif step.attends == "context":
             rows += _transformer(config, theirs, ours, heads)
     return Table(tuple(rows))
 
 
-def _residual(theirs: str, step: Step) -> list[Row]:
-    rows = linear(f"{theirs}.time_emb_proj", f"{step.name}/time")
+def residual_rows(theirs: str, ours: str, projects: bool, shortcut: str = "conv_shortcut") -> list[Row]:
+    """A residual block without what time adds to it."""
+    rows: list[Row] = []
     for number in (1, 2):
-        rows += norm(f"{theirs}.norm{number}", f"{step.name}/norm_{number}")
-        rows += convolution(f"{theirs}.conv{number}", f"{step.name}/conv_{number}")
-    return rows + (convolution(f"{theirs}.conv_shortcut", f"{step.name}/shortcut") if step.projects else [])
+        rows += norm(f"{theirs}.norm{number}", f"{ours}/norm_{number}")
+        rows += convolution(f"{theirs}.conv{number}", f"{ours}/conv_{number}")
+    return rows + (convolution(f"{theirs}.{shortcut}", f"{ours}/shortcut") if projects else [])
 
 
-def _attention(theirs: str, ours: str, heads: tuple[int, int], input_bias: bool = True) -> list[Row]:
+def attention_rows(theirs: str, ours: str, heads: tuple[int, int], input_bias: bool = True) -> list[Row]:
     rows = from_heads(f"{theirs}.to_out.0", f"{ours}/out", heads)
     for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
         kernel, bias = to_heads(f"{theirs}.to_{part}", f"{ours}/{name}", heads)
@@ -207,8 +209,8 @@ def _transformer(config: UNetConfig, theirs: str, ours: str, heads: tuple[int, i
         block, own = f"{theirs}.transformer_blocks.{layer}", f"{ours}/blocks_{layer}"
         for number, name in enumerate(("attention", "cross", "mlp"), 1):
             rows += norm(f"{block}.norm{number}", f"{own}/{name}_norm")
-        rows += _attention(f"{block}.attn1", f"{own}/attention", heads, input_bias=False)
-        rows += _attention(f"{block}.attn2", f"{own}/cross_attention", heads, input_bias=False)
+        rows += attention_rows(f"{block}.attn1", f"{own}/attention", heads, input_bias=False)
+        rows += attention_rows(f"{block}.attn2", f"{own}/cross_attention", heads, input_bias=False)
         rows += linear(f"{block}.ff.net.2", f"{own}/mlp/down")
         both = Fused(0, (hidden, hidden))  # theirs multiplies its first half by the activation of its second
         for part, name, way in (("weight", "kernel", Chain((both, Transpose()))), ("bias", "bias", both)):

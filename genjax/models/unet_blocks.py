@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from genjax.layers.attention import Implementation
 from genjax.layers.conv import TORCH_INIT, Conv, average_pool, enlarge
 from genjax.layers.linear import Initializer, Projection, uniform_init
 from genjax.layers.multihead import MultiHeadAttention
@@ -46,15 +47,34 @@ INITIALIZERS: Mapping[Initialization, Initializers] = MappingProxyType(
 )
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions around the condition (Ho et al., 2020, appendix B), the first of which may halve or double."""
+class BlockOptions(Protocol):
+    """What residual and attention blocks read of a config: see `UNetConfig`."""
 
-    config: UNetConfig
+    initialization: Initialization
+    norm_epsilon: float
+    scale_shift: bool
+    skip_scale: float
+    dropout: float
+    dtype: str
+    attention: Implementation
+
+    def groups_of(self, channels: int) -> int: ...
+
+    def heads_of(self, channels: int) -> int: ...
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around the condition (Ho et al., 2020, appendix B), where there is one; the first may halve or double."""
+
+    config: BlockOptions
     step: Step
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *places channels"], condition: Float[Array, "batch time_features"], train: bool = False
+        self,
+        x: Float[Array, "batch *places channels"],
+        condition: Float[Array, "batch time_features"] | None,
+        train: bool = False,
     ) -> Float[Array, "batch *new_places features"]:
         c, features, dtype = self.config, self.step.after, jnp.dtype(self.config.dtype)
         init = INITIALIZERS[c.initialization]
@@ -63,15 +83,18 @@ class ResidualBlock(nn.Module):
             change = average_pool if self.step.resample == "halve" else enlarge
             x, y = change(x), change(y)
         y = Conv(features, kernel_init=init.inner, dtype=dtype, name="conv_1")(y)
-        width = features * (1 + c.scale_shift)
-        said = Projection((width,), ("embed", "mlp"), kernel_init=init.inner, dtype=dtype, name="time")(nn.silu(condition))
-        said = said.reshape(len(x), *[1] * (x.ndim - 2), width)
         norm = make_norm(c, features, "norm_2")
-        if c.scale_shift:
-            scale, shift = jnp.split(said, 2, axis=-1)
-            y = norm(y) * (1 + scale) + shift
+        if condition is None:
+            y = norm(y)
         else:
-            y = norm(y + said)
+            width = features * (1 + c.scale_shift)
+            said = Projection((width,), ("embed", "mlp"), kernel_init=init.inner, dtype=dtype, name="time")(nn.silu(condition))
+            said = said.reshape(len(x), *[1] * (x.ndim - 2), width)
+            if c.scale_shift:
+                scale, shift = jnp.split(said, 2, axis=-1)
+                y = norm(y) * (1 + scale) + shift
+            else:
+                y = norm(y + said)
         y = nn.silu(y)
         if c.dropout:
             y = nn.Dropout(c.dropout)(y, deterministic=not train)
@@ -84,7 +107,7 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over all places (Ho et al., 2020, appendix B)."""
 
-    config: UNetConfig
+    config: BlockOptions
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *places channels"]) -> Float[Array, "batch *places channels"]:
@@ -148,11 +171,11 @@ class ContextBlock(nn.Module):
         return _added(self.config, x, self.leave(y.reshape(x.shape)))
 
 
-def make_norm(config: UNetConfig, channels: int, name: str, dtype: str = "") -> GroupNorm:
+def make_norm(config: BlockOptions, channels: int, name: str, dtype: str = "") -> GroupNorm:
     """The GroupNorm over so many channels; its result has the config's dtype where none is given."""
     return GroupNorm(config.groups_of(channels), config.norm_epsilon, jnp.dtype(dtype or config.dtype), name=name)
 
 
-def _added(config: UNetConfig, x: Array, y: Array) -> Array:
+def _added(config: BlockOptions, x: Array, y: Array) -> Array:
     z = x + y if config.skip_scale == 1 else (x + y) * config.skip_scale
     return constrain(z, "activation_batch", *[None] * (z.ndim - 1))
