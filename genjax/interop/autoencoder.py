@@ -7,6 +7,7 @@ the decoder from the coarsest level; ours, and those of taming-transformers, bea
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any
 
 import jax
 
-from genjax.errors import CheckpointError
 from genjax.interop.family import Family
+from genjax.interop.gan_tables import Shapes
 from genjax.interop.names import Row, Table
 from genjax.interop.rows import convolution, differences, norm, shapes_of
 from genjax.interop.settings import Settings, misfits
@@ -224,44 +225,34 @@ _TAMING = _Style(
 
 
 def taming_table(config: AutoencoderConfig) -> Table:
-    """The names of taming-transformers' VQModel and of latent diffusion's autoencoders, also within a whole model."""
+    """The names of taming-transformers and latent diffusion, also within a whole model; paths begin with the collection."""
     prefixes = ((r"^(?!first_stage_model\.)(?=model\.|cond_stage_model\.|model_ema\.)", "other."), (r"^first_stage_model\.", ""))
     ignored = (r"loss\..*", r"other\..*", r"(alphas|betas|sqrt|log|posterior|model_ema).*")
-    return Table(tuple(_table(config, _TAMING)), ignored=ignored, renames=prefixes)
+    rows = (dataclasses.replace(row, ours=tuple(f"params/{path}" for path in row.ours)) for row in _table(config, _TAMING))
+    return Table(tuple(rows), ignored=ignored, renames=prefixes)
 
 
-def taming_config(shapes: Mapping[str, tuple[int, ...]], where: str) -> AutoencoderConfig:
-    """The config that the shapes of such tensors tell; the groups of its norms are 32.
-
-    Raises:
-        CheckpointError: not such an autoencoder.
-    """
-    shapes = {key.removeprefix("first_stage_model."): shape for key, shape in shapes.items()}
-
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes or len(shapes[key]) < 2:
-            raise CheckpointError(
-                f"{where} has no {key}, by which an autoencoder of taming-transformers or latent diffusion is told: is it one? "
-                f"It holds {', '.join(list(shapes)[:5]) or 'no tensors'}."
-            )
-        return shapes[key]
-
+def taming_config(shapes: Shapes) -> AutoencoderConfig:
+    """The config that the shapes of such tensors tell. The groups of norms are 32, as published, or the most that divide."""
+    shapes = Shapes({key.removeprefix("first_stage_model."): shape for key, shape in shapes.items()}, shapes.what, shapes.where)
     levels = _count(shapes, r"encoder\.down\.(\d+)\.block\.0\.conv1\.weight")
     blocks = _count(shapes, r"encoder\.down\.0\.block\.(\d+)\.conv1\.weight")
-    shape("encoder.down.0.block.0.conv1.weight")
-    channels, out = shape("encoder.conv_in.weight")[1], shape("decoder.conv_out.weight")[0]
-    latent = shape("decoder.conv_in.weight")[1]
+    shapes.axes("encoder.down.0.block.0.conv1.weight", 4)
+    channels, out = shapes["encoder.conv_in.weight"][1], shapes["decoder.conv_out.weight"][0]
+    latent = shapes["decoder.conv_in.weight"][1]
     projects = {"project_in": "quant_conv.weight" in shapes, "project_out": "post_quant_conv.weight" in shapes}
-    if shape("encoder.conv_out.weight")[0] == 2 * latent:
+    if shapes["encoder.conv_out.weight"][0] == 2 * latent:
         width = shapes["post_quant_conv.weight"][1] if projects["project_out"] else latent
         bottleneck: Any = GaussianConfig(width)
     else:
-        bottleneck = VectorConfig(*shape("quantize.embedding.weight"), "loss")
+        bottleneck = VectorConfig(*shapes["quantize.embedding.weight"], "loss")
+    widths = tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels))
     return AutoencoderConfig(
         bottleneck=bottleneck,
         channels=channels,
         out_channels=0 if out == channels else out,
-        widths=tuple(shape(f"encoder.down.{level}.block.0.conv1.weight")[0] for level in range(levels)),
+        widths=widths,
+        groups=math.gcd(32, *widths),
         blocks=blocks,
         attention_levels=tuple(level for level in range(levels) if f"encoder.down.{level}.attn.0.q.weight" in shapes),
         middle_attention="encoder.mid.attn_1.q.weight" in shapes,

@@ -8,7 +8,7 @@ from typing import Any
 from genjax.data.image_pairs import ImagePairsInfo
 from genjax.data.images import ImagesInfo
 from genjax.errors import CheckpointError
-from genjax.interop import gan_files, gans, safetensors_io, stylegan2
+from genjax.interop import gan_files, public_files, safetensors_io, stylegan2
 from genjax.models import patchgan
 from genjax.models.patchgan import PatchGANConfig
 from genjax.tasks import gan, image_to_image, super_resolution
@@ -37,9 +37,9 @@ def _stylegan2(folder: Path, dtype: str) -> Task:
 
 
 def _dcgan(folder: Path, dtype: str) -> Task:
-    config = gans.read_config("dcgan_generator", folder / GENERATOR)
+    config = public_files.read_config("dcgan_generator", folder / GENERATOR)
     if (path := folder / DISCRIMINATOR).is_dir():
-        judge = gans.read_config("dcgan_discriminator", path)
+        judge = public_files.read_config("dcgan_discriminator", path)
         told = {"discriminator_width": judge.discriminator_width, "discriminator_norm": judge.discriminator_norm}
         config = replace(config, **told)
     return _gan("dcgan", config, dtype)
@@ -56,14 +56,14 @@ def _image_to_image(folder: Path, dtype: str) -> Task:
     both = gan_files.find(folder, gan_files.CYCLEGAN["generator"][:1]) is not None
     names = gan_files.CYCLEGAN if both else gan_files.PIX2PIX
     path = gan_files.find(folder, names["generator"])
-    network = "unet" if gans.is_pix2pix(path) else "resnet"
-    config = gans.read_config("pix2pix" if network == "unet" else "cyclegan", path)
+    network = "unet" if public_files.is_pix2pix(path) else "resnet"
+    config = public_files.read_config("pix2pix" if network == "unet" else "cyclegan", path)
     if config.in_channels != config.out_channels:
         raise CheckpointError(
             f"{path} makes images of {config.out_channels} channels of those of {config.in_channels}; both must have the same."
         )
     file = gan_files.find(folder, names["discriminator_target" if both else "discriminator"])
-    judge = gans.read_config("patchgan", file) if file else PatchGANConfig()
+    judge = public_files.read_config("patchgan", file) if file else PatchGANConfig()
     side = 2**config.levels if network == "unet" else PUBLISHED_SIDE
     while not patchgan.sides(judge, side)[-1]:
         side *= 2
@@ -77,7 +77,7 @@ def _image_to_image(folder: Path, dtype: str) -> Task:
 
 
 def _esrgan(path: Path, dtype: str) -> Task:
-    config = gans.read_config("esrgan", path)
+    config = public_files.read_config("esrgan", path)
     section = {"network": "rrdb", "generator": _section(config, dtype, "channels")}
     side = 32 * config.scale
     return super_resolution.build(section, ImagesInfo(1, side, side, config.channels, ()))

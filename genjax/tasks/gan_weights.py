@@ -9,7 +9,7 @@ import jax
 
 from genjax.config import differences
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import gans, stylegan2
+from genjax.interop import public_files, stylegan2
 from genjax.models.dcgan import DCGANConfig
 from genjax.models.style_config import StyleGAN2Config
 from genjax.tasks.gan_players import DISCRIMINATOR, GENERATOR, Players
@@ -46,16 +46,16 @@ def load(players: Players, folder: Path | str) -> dict[str, Any]:
 
 
 def load_network(layout: str, path: Path | str, config: Any, section: str) -> dict[str, Any]:
-    """The variables of one network in a layout of `genjax.interop.gans`, which must be of the shape that `config` describes.
+    """The variables of one network in a layout of `public_files`, which must be of the shape that `config` describes.
 
     Args:
         section: where the config stands, for messages.
 
     Raises:
-        CheckpointError: see `gans.load`; or a network of another shape, with what differs.
+        CheckpointError: see `public_files.load`; or a network of another shape, with what differs.
     """
-    found, variables = gans.load(layout, path)
-    if gans.shapes_of(layout, found) != gans.shapes_of(layout, config):
+    found, variables = public_files.load(layout, path)
+    if public_files.shapes_of(layout, found) != public_files.shapes_of(layout, config):
         raise _another_shape(path, config, found, section)
     return variables
 
@@ -83,7 +83,7 @@ def save(players: Players, folder: Path | str, variables: Mapping[str, Any], ove
         stylegan2.save(folder, c, variables[GENERATOR], variables[DISCRIMINATOR], overwrite)
     elif isinstance(c, DCGANConfig):
         for part in PARTS:
-            gans.save(f"dcgan_{part}", c, variables[part], Path(folder) / part, overwrite)
+            public_files.save(f"dcgan_{part}", c, variables[part], Path(folder) / part, overwrite)
     else:
         raise ConfigError(f"there is no public layout of {type(c).__name__} to export to.")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genjax.errors import CheckpointError
-from genjax.interop import gan_files, gans
+from genjax.interop import gan_files, public_files
 from genjax.tasks.gan_players import MOVING
 from genjax.tasks.gan_weights import load_network
 
@@ -38,7 +38,7 @@ def save(task: "ImageToImage", folder: Path | str, variables: Mapping[str, Any],
     for component, (_, layout, config) in _networks(task).items():
         own = {name: values for name, values in variables[component].items() if name in kept}
         networks[_names(task)[component][0]] = (layout, config, own)
-    gans.save_several(folder, networks, overwrite)
+    public_files.save_several(folder, networks, overwrite)
 
 
 def _names(task: "ImageToImage") -> Mapping[str, Sequence[str]]:

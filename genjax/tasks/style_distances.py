@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genjax.errors import CheckpointError, RequestError
-from genjax.interop import gans
+from genjax.interop import public_files
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.tasks.contract import Variables
 from genjax.tasks.gan_players import StylePlayers
@@ -64,8 +64,8 @@ def load_vgg(file: str) -> tuple[VGGConfig, Mapping[str, Any]]:
     """The network and its variables. Raises RequestError: no such file, or one of something else."""
     path = Path(file).expanduser()
     try:
-        if gans.is_vgg(path):
-            return gans.load("vgg", path)
+        if public_files.is_vgg(path):
+            return public_files.load("vgg", path)
     except CheckpointError as error:
         raise RequestError(f"--vgg: {error}") from error
     raise RequestError(f"--vgg={file} holds no tensor named features.*; give torchvision's file of vgg16 or vgg19.")

@@ -18,7 +18,7 @@ from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName, relativisti
 from genjax.config import structure
 from genjax.data.images import ImagesInfo
 from genjax.errors import ConfigError
-from genjax.interop import gans
+from genjax.interop import public_files
 from genjax.models import esrgan, srgan, vgg
 from genjax.models.esrgan import ESRGANConfig, RRDBNet
 from genjax.models.srgan import SRDiscriminator, SRDiscriminatorConfig, SRResNet, SRResNetConfig
@@ -110,12 +110,12 @@ class SuperResolution(BaseTask):
     def pretrained(self, folder: str, shardings: Variables | None) -> Variables:
         """VGG's weights from a file of torchvision's, or the generator's from one of ESRGAN's."""
         path = Path(folder)
-        if gans.is_vgg(path):
+        if public_files.is_vgg(path):
             if not self.config.perceptual:
                 raise ConfigError(f"train.init_from names VGG's weights {path}, but config.task.perceptual is 0; set it.")
             c = self.features.config
-            return placed({"features": gans.load("vgg", path, depth=c.depth, layers=c.layers)[1]}, shardings)
-        found, variables = gans.load("esrgan", path)
+            return placed({"features": public_files.load("vgg", path, depth=c.depth, layers=c.layers)[1]}, shardings)
+        found, variables = public_files.load("esrgan", path)
         if not isinstance(self.generator, RRDBNet) or found != self.generator.config:
             raise ConfigError(f"{path} holds the generator {found}; set config.task.network 'rrdb' and its fields to it.")
         return placed({"generator": variables}, shardings)
@@ -124,7 +124,7 @@ class SuperResolution(BaseTask):
         """Writes the generator in ESRGAN's layout, in float32."""
         if not isinstance(self.generator, RRDBNet):
             raise ConfigError("there is no public layout of SRResNet to export to.")
-        gans.save("esrgan", self.generator.config, variables["generator"], folder, **in_float32(settings))
+        public_files.save("esrgan", self.generator.config, variables["generator"], folder, **in_float32(settings))
 
     # Training.
 

@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from genjax import tasks
 from genjax.adversarial.feature_matching import feature_matching
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import gans
+from genjax.interop import public_files
 from genjax.models.cyclegan import CycleGANConfig
 from genjax.models.dcgan import DCGANConfig
 from genjax.models.esrgan import ESRGANConfig
@@ -336,10 +336,10 @@ def loaded(tmp_path_factory):
                     module.p = 0.0  # what is dropped is drawn in other ways
             path = tmp_path_factory.mktemp("gans") / "net.pth"
             torch.save(theirs.state_dict(), path)
-            found, variables = gans.load(layout, path, **settings)
+            found, variables = public_files.load(layout, path, **settings)
             assert found == config
             x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-            held[name] = theirs, gans.LAYOUTS[layout].network(config), variables, x
+            held[name] = theirs, public_files.LAYOUTS[layout].network(config), variables, x
         theirs, *ours = held[name]
         return copy.deepcopy(theirs), *ours  # what moves in one test is not moved in the next
 
@@ -393,7 +393,7 @@ def test_a_training_pass(name, loaded, tmp_path):
     gradients, (found, new) = jax.jit(jax.grad(total, has_aux=True))(params)
     np.testing.assert_allclose(found, channels_last(expected), rtol=0, atol=2e-5 * max(1, expected.abs().max().item()))
     # Both go through the table of names: gradients as if they were parameters.
-    gans.save(layout, config, {"params": gradients, **new}, tmp_path / "new")
+    public_files.save(layout, config, {"params": gradients, **new}, tmp_path / "new")
     written = load_file(tmp_path / "new" / "model.safetensors")
     moved = theirs.state_dict()
     for key, parameter in theirs.named_parameters():
@@ -407,7 +407,7 @@ def test_a_training_pass(name, loaded, tmp_path):
 def test_files_come_back_with_the_same_bits(name, loaded, tmp_path):
     theirs, _, variables, _ = loaded(name)
     layout, config = CASES[name][0], CASES[name][3]
-    gans.save(layout, config, variables, tmp_path / "out")
+    public_files.save(layout, config, variables, tmp_path / "out")
     written, original = load_file(tmp_path / "out" / "model.safetensors"), theirs.state_dict()
     left_out = {key for key in original if key.endswith("num_batches_tracked") or key.startswith("classifier")}
     if layout == "vgg":  # which ends at the deepest layer asked for
@@ -435,9 +435,9 @@ def test_files_come_back_with_the_same_bits(name, loaded, tmp_path):
 def test_other_norms_are_told_apart(layout, config, tmp_path):
     """Configs of which nobody published weights, from our own files."""
     draw = np.random.default_rng(0)
-    flat = {path: draw.normal(size=shape).astype(np.float32) for path, shape in gans.shapes_of(layout, config).items()}
-    gans.save(layout, config, unflatten_dict(flat, sep="/"), tmp_path / "out")
-    found, variables = gans.load(layout, tmp_path / "out")
+    flat = {path: draw.normal(size=shape).astype(np.float32) for path, shape in public_files.shapes_of(layout, config).items()}
+    public_files.save(layout, config, unflatten_dict(flat, sep="/"), tmp_path / "out")
+    found, variables = public_files.load(layout, tmp_path / "out")
     assert found == config
     for path, value in flatten_dict(variables, sep="/").items():
         np.testing.assert_array_equal(value, flat[path])
@@ -447,7 +447,7 @@ def test_older_names(loaded, tmp_path):
     """ESRGAN's of 2018 and those before; a file of Real-ESRGAN, which has its weights one floor down; DataParallel; weight_u."""
     theirs, _, variables, _ = loaded("esrgan")
     config = CASES["esrgan"][3]
-    gans.save("esrgan_2018", config, variables, tmp_path / "old")
+    public_files.save("esrgan_2018", config, variables, tmp_path / "old")
     old = load_file(tmp_path / "old" / "model.safetensors")
     assert {"RRDB_trunk.1.RDB3.conv5.weight", "trunk_conv.bias", "upconv2.weight", "HRconv.bias", "conv_last.weight"} <= set(old)
     oldest = {}
@@ -460,7 +460,7 @@ def test_older_names(loaded, tmp_path):
     random = {key: torch.zeros_like(value) for key, value in old.items()}
     torch.save({"params": random, "params_ema": theirs.state_dict()}, tmp_path / "real.pth")
     for path in ("old", "oldest.pth", "real.pth"):
-        found, other = gans.load("esrgan", tmp_path / path)
+        found, other = public_files.load("esrgan", tmp_path / path)
         assert found == config and jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), variables, other)), path
     theirs, _, variables, _ = loaded("patchgan, spectral")
     ends = (("parametrizations.weight.original", "weight_orig"), ("parametrizations.weight.0._", "weight_"))
@@ -471,7 +471,7 @@ def test_older_names(loaded, tmp_path):
         renamed[f"module.{key}"] = value
     assert "module.model.0.weight_u" in renamed
     save_file(renamed, tmp_path / "before.safetensors")
-    _, other = gans.load("patchgan", tmp_path / "before.safetensors")
+    _, other = public_files.load("patchgan", tmp_path / "before.safetensors")
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), variables, other))
 
 
@@ -479,7 +479,7 @@ def test_statistics_of_old_instance_norms_are_nothing(loaded, tmp_path):
     theirs, _, variables, _ = loaded("cyclegan, instance")
     extra = {"model.2.running_mean": torch.ones(3), "model.2.running_var": torch.ones(3)}
     torch.save(theirs.state_dict() | extra, tmp_path / "net.pth")
-    _, other = gans.load("cyclegan", tmp_path / "net.pth")
+    _, other = public_files.load("cyclegan", tmp_path / "net.pth")
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), variables, other))
 
 
@@ -502,7 +502,7 @@ def test_the_published_size(name):
     layout = name.split()[0]
     with torch.device("meta"):
         theirs = {key: p for key, p in make(*arguments).named_parameters() if not key.startswith("classifier")}
-    shapes = {path: shape for path, shape in gans.shapes_of(layout, config).items() if path.startswith("params/")}
+    shapes = {path: shape for path, shape in public_files.shapes_of(layout, config).items() if path.startswith("params/")}
     assert sum(math.prod(shape) for shape in shapes.values()) == published == sum(p.numel() for p in theirs.values())
 
 
@@ -512,7 +512,7 @@ def test_files_that_do_not_fit_are_described(loaded, tmp_path):
     del changed["model.10.conv_block.1.bias"]
     torch.save(changed, tmp_path / "net.pth")
     with pytest.raises(CheckpointError) as error:
-        gans.load("cyclegan", tmp_path / "net.pth")
+        public_files.load("cyclegan", tmp_path / "net.pth")
     for part in (
         *("(3 tensors)", "wrong shape: model.4.weight is (5, 3, 3, 3), expected (6, 3, 3, 3)", "left over: what (2,)"),
         "missing: model.10.conv_block.1.bias, expected (12,)",
@@ -520,25 +520,25 @@ def test_files_that_do_not_fit_are_described(loaded, tmp_path):
         assert part in str(error.value)
     save_file(theirs, tmp_path / "net.safetensors")
     with pytest.raises(CheckpointError, match="has no model.model.0.weight, by which a generator of pix2pix is told: is it one"):
-        gans.load("pix2pix", tmp_path / "net.safetensors")
+        public_files.load("pix2pix", tmp_path / "net.safetensors")
     for layout in ("dcgan_generator", "dcgan_discriminator", "patchgan", "esrgan", "vgg"):
         with pytest.raises(CheckpointError, match="is told: is it one.*It holds model.1.bias, model.1.weight"):
-            gans.load(layout, tmp_path / "net.safetensors")
+            public_files.load(layout, tmp_path / "net.safetensors")
     with pytest.raises(CheckpointError, match="absent.pth cannot be read: No such file"):
-        gans.load("vgg", tmp_path / "absent.pth")
+        public_files.load("vgg", tmp_path / "absent.pth")
     with pytest.raises(ConfigError, match="layout 'cycle_gan' is not known; did you mean 'cyclegan'"):
-        gans.load("cycle_gan", tmp_path / "net.safetensors")
+        public_files.load("cycle_gan", tmp_path / "net.safetensors")
     with pytest.raises(ConfigError, match="setting of a generator of CycleGAN: 'drop' is not known; did you mean 'dropout'"):
-        gans.load("cyclegan", tmp_path / "net.safetensors", drop=1)
+        public_files.load("cyclegan", tmp_path / "net.safetensors", drop=1)
 
 
 def test_what_no_file_can_hold_is_refused(loaded, tmp_path):
     _, _, variables, _ = loaded("dcgan generator")
     config = CASES["dcgan generator"][3]
     with pytest.raises(CheckpointError, match="knows no classes, and this one has 3"):
-        gans.save("dcgan_generator", dataclasses.replace(config, num_classes=3), variables, tmp_path / "out")
+        public_files.save("dcgan_generator", dataclasses.replace(config, num_classes=3), variables, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"wrong shape: params/conv_0/kernel is \(4, 4, 7, 12\), expected \(4, 4, 8, 12\)"):
-        gans.save("dcgan_generator", dataclasses.replace(config, latent=8), variables, tmp_path / "out")
+        public_files.save("dcgan_generator", dataclasses.replace(config, latent=8), variables, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

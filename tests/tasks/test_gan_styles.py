@@ -12,7 +12,7 @@ from PIL import Image
 
 from genjax.adversarial.projection import Procedure
 from genjax.errors import RequestError
-from genjax.interop import gans
+from genjax.interop import public_files
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.sampling import Sampler, writers
 from genjax.tasks import style_samples
@@ -176,7 +176,7 @@ def test_distances(styles, tmp_path):
     config = VGGConfig(width=2, layers=("relu1_2", "relu2_2"))
     deep = jax.eval_shape(VGG(VGGConfig(width=2)).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     held = jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(np.float32) * 0.3, nn.unbox(deep))
-    gans.save("vgg", VGGConfig(width=2), held, tmp_path / "vgg")
+    public_files.save("vgg", VGGConfig(width=2), held, tmp_path / "vgg")
     found, loaded = load_vgg(str(tmp_path / "vgg"))
     assert found == VGGConfig(width=2)
     jax.tree.map(np.testing.assert_array_equal, loaded, held)

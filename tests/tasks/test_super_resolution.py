@@ -9,7 +9,7 @@ from PIL import Image
 
 from genjax import data, tasks
 from genjax.errors import ConfigError, RequestError
-from genjax.interop import gans
+from genjax.interop import public_files
 from genjax.sampling import Sampler
 from genjax.tasks.media import psnr
 from genjax.tasks.super_resolution import SuperResolutionRequest, enlarged, reduced
@@ -144,7 +144,7 @@ def test_images_of_any_size_become_larger(tmp_path):
 
 def test_weights_of_others(full, tmp_path):
     task, variables = full
-    gans.save("vgg", task.features.config, variables["features"], tmp_path / "vgg")
+    public_files.save("vgg", task.features.config, variables["features"], tmp_path / "vgg")
     task.export(str(tmp_path / "esrgan"), variables)
     for folder, name in (("vgg", "features"), ("esrgan", "generator")):
         found = task.pretrained(str(tmp_path / folder), None)

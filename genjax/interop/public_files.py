@@ -1,4 +1,5 @@
-"""Convolutional GANs from files of their public torch code, and back into such files.
+"""Networks from files of their public torch code that carry no config, and back into such files: convolutional GANs, VGG, VQGAN
+and OpenAI's discrete VAE.
 
 A file is a `.pth` of torch.save, whose pickle is read and not run, or safetensors with the same names. It carries no config: what
 the shapes of its tensors tell is inferred, the rest has the published value unless the caller says otherwise.
@@ -22,22 +23,24 @@ from jax.sharding import Sharding
 
 from genjax.config import choose
 from genjax.errors import CheckpointError
-from genjax.interop import folders, lazy, names, safetensors_io, torch_file
+from genjax.interop import autoencoder, folders, lazy, names, openai_dvae, safetensors_io, torch_file
 from genjax.interop import gan_tables as tables
 from genjax.interop.gan_tables import Shapes
 from genjax.interop.lazy import LazyArray
 from genjax.interop.names import Table
 from genjax.interop.place import place
 from genjax.interop.rows import variable_shapes
+from genjax.models.autoencoder import Autoencoder
 from genjax.models.cyclegan import CycleGANGenerator
 from genjax.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from genjax.models.esrgan import RRDBNet
+from genjax.models.openai_dvae import DVAE
 from genjax.models.patchgan import PatchGAN
 from genjax.models.pix2pix import Pix2PixGenerator
 from genjax.models.vgg import VGG
 
 # Where Real-ESRGAN and BasicSR lay the weights in their files; the moving average, which they sample with, comes first.
-_WITHIN = ("params_ema", "params")
+_WITHIN = ("params_ema", "params", "state_dict")
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,14 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             *("RRDBNet", RRDBNet, lambda c: (1, 4, 4, c.channels), tables.esrgan, tables.esrgan_config, tables.esrgan_2018_name),
         ),
         "vgg": Layout("VGG", VGG, lambda c: (1, 32, 32, 3), tables.vgg_features, tables.vgg_config),
+        "vqgan": Layout(
+            *("autoencoder of taming-transformers", Autoencoder, lambda c: (1, c.factor, c.factor, c.channels)),
+            *(autoencoder.taming_table, autoencoder.taming_config),
+        ),
+        "openai_dvae": Layout(
+            *("discrete VAE of OpenAI", DVAE, lambda c: (1, c.factor, c.factor, c.channels)),
+            *(openai_dvae.table, openai_dvae.infer),
+        ),
     }
 )
 
@@ -97,7 +108,8 @@ def load(layout: str, path: Path | str, sharding: Sharding | None = None, **sett
 
     Args:
         layout: a key of `LAYOUTS`. "esrgan" and "esrgan_2018" read each other's names, and those before them.
-        path: a `.pth` or `.safetensors` file, or a folder with `model.safetensors`.
+        path: a `.pth`, `.ckpt` or `.safetensors` file, or a folder with `model.safetensors`; of OpenAI's discrete VAE also one
+            with `encoder.safetensors` and `decoder.safetensors`.
         sharding: where every variable goes; None: the default device.
         settings: fields of the config that the tensors cannot tell or that are to be others than inferred: pix2pix's dropout,
             VGG's layers, dtype.
@@ -184,6 +196,10 @@ def _table(kind: Layout, config: Any) -> Table:
 
 
 def _open(path: Path) -> dict[str, LazyArray]:
+    halves = {half: path / f"{half}.safetensors" for half in ("encoder", "decoder")}
+    if all(file.is_file() for file in halves.values()):  # of OpenAI's discrete VAE
+        found = {half: safetensors_io.open_folder(file) for half, file in halves.items()}
+        return {f"{half}.{key}": tensor for half, tensors in found.items() for key, tensor in tensors.items()}
     if path.suffix == ".safetensors" or path.is_dir():
         return safetensors_io.open_folder(path)
     try:
