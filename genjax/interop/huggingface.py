@@ -51,6 +51,7 @@ FAMILIES: Mapping[str, Family] = {
         *autoencoder.FAMILIES,
     )
 }
+CONFIG = "config.json"
 DTYPES = ("float32", "bfloat16", "float16")
 TOKENIZER_FILES = (
     *("*tokenizer*", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json"),
@@ -68,7 +69,7 @@ def read_config(folder: str | Path) -> tuple[str, Any]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {folder}.")
-    path = folder / "config.json"
+    path = folder / CONFIG
     values = folders.read_json(path)
     key = "_class_name" if "_class_name" in values else "model_type"
     kind = values.get(key)
@@ -163,7 +164,7 @@ def save(
         tensors = {key: lazy.cast(tensor, dtype) for key, tensor in tensors.items()}
     stale = safetensors_io.weight_files(family.stem) + (TOKENIZER_FILES if tokenizer is not None else ())
     with folders.staged(folder, overwrite, stale) as staging:
-        folders.write_json(staging / "config.json", _config_json(family, config, tokenizer, tensors) | dict(values or {}))
+        folders.write_json(staging / CONFIG, _config_json(family, config, tokenizer, tensors) | dict(values or {}))
         for name, content in (files or {}).items():
             folders.write_json(staging / name, content)
         if tokenizer is not None:

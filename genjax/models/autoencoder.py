@@ -1,5 +1,6 @@
 """The convolutional autoencoder of VQGAN and latent diffusion, around any bottleneck (Esser et al., 2021, section 3.1)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,12 +38,13 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch rows columns features"], train: bool = False
+        self, x: Float[Array, "batch rows columns features"], train: bool = False, hidden: bool = False
     ) -> Float[Array, "batch height width channels"]:
+        """Images; with `hidden`, what the last convolution makes them of."""
         c, init = self.config, INITIALIZERS[self.config.initialization]
         h = Conv(c.widths[-1], dtype=jnp.dtype(c.dtype), kernel_init=init.inner, name="conv_in")(x)
         h = _run(c, decoder_layout(c), h, train)
-        return _leave(c, c.out_channels or c.channels, h)
+        return _leave(c, c.out_channels or c.channels, h, hidden)
 
 
 class Autoencoder(nn.Module):
@@ -90,14 +92,22 @@ class Autoencoder(nn.Module):
         return self.project_in(h) if self.config.project_in else h
 
     def decode(
-        self, values: Float[Array, "batch rows columns width"], train: bool = False
+        self, values: Float[Array, "batch rows columns width"], train: bool = False, hidden: bool = False
     ) -> Float[Array, "batch height width out_channels"]:
-        """Images of what the bottleneck gave."""
-        return self.decoder(self.project_out(values) if self.config.project_out else values, train)
+        """Images of what the bottleneck gave; with `hidden`, what `last_convolution` makes them of."""
+        return self.decoder(self.project_out(values) if self.config.project_out else values, train, hidden)
 
     def decode_codes(self, codes: Int[Array, "batch rows columns *depth"]) -> Float[Array, "batch height width out_channels"]:
         """Images of codes. Raises ConfigError: a bottleneck without any."""
         return self.decode(self.bottleneck.lookup(codes))
+
+
+def last_convolution(
+    parameters: Mapping[str, Any], hidden: Float[Array, "batch height width features"]
+) -> Float[Array, "batch height width out_channels"]:
+    """The last layer of a `Decoder`, of whose parameters "conv_out" is one, apart from what comes before it."""
+    own = parameters["conv_out"]
+    return Conv(own["bias"].shape[0], parent=None).apply({"params": own}, hidden)
 
 
 def forward_flops(config: AutoencoderConfig, height: int, width: int) -> float:
@@ -141,6 +151,6 @@ def _run(c: AutoencoderConfig, layout: tuple[Step, ...], h: Array, train: bool) 
     return h
 
 
-def _leave(c: AutoencoderConfig, features: int, h: Array) -> Array:
+def _leave(c: AutoencoderConfig, features: int, h: Array, hidden: bool = False) -> Array:
     h = nn.silu(make_norm(c, h.shape[-1], "norm_out", "float32")(h))
-    return Conv(features, kernel_init=INITIALIZERS[c.initialization].inner, name="conv_out")(h)
+    return h if hidden else Conv(features, kernel_init=INITIALIZERS[c.initialization].inner, name="conv_out")(h)

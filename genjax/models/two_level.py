@@ -88,9 +88,9 @@ class TwoLevelAutoencoder(nn.Module):
         return Quantized(self._together(coarse.values, fine.values), (coarse.codes, fine.codes), losses)
 
     def decode(
-        self, values: Float[Array, "batch rows columns width"], train: bool = False
+        self, values: Float[Array, "batch rows columns width"], train: bool = False, hidden: bool = False
     ) -> Float[Array, "batch height width out_channels"]:
-        return self.decoder(self.project_out(values), train)
+        return self.decoder(self.project_out(values), train, hidden)
 
     def decode_codes(
         self, codes: tuple[Int[Array, "batch coarse_rows coarse_columns"], Int[Array, "batch rows columns"]]

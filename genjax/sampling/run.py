@@ -15,6 +15,7 @@ from genjax.data.found import with_found
 from genjax.errors import CheckpointError, ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.mesh import AXES, MeshConfig, make_mesh
+from genjax.sampling.adopted import FOLDER as ADOPTED
 from genjax.sampling.averages import averaged_afterwards, choose_average
 from genjax.storage.restore import checkpoint_steps, restore_variables
 from genjax.tasks.contract import Task, Variables
@@ -58,7 +59,8 @@ def run_task(workdir: Path | str, *, dtype: str | None = None) -> Task:
     path = Path(workdir)
     config = read_config(path)
     tokenizer = data.load_tokenizer(path / "tokenizer") if (path / "tokenizer").is_dir() else None
-    return tasks.build(_with_dtype(config["task"], dtype), data.describe(with_found(config["data"], path), tokenizer))
+    section, info = _with_dtype(config["task"], dtype), data.describe(with_found(config["data"], path), tokenizer)
+    return tasks.build(section, info, {name: run_task(path / ADOPTED / name) for name in tasks.adopted_runs(section)})
 
 
 def run_variables(

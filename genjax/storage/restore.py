@@ -5,6 +5,7 @@ Reads what `genjax.training.checkpoints` writes: `<step>/state` (Orbax; a tree w
 """
 
 import gc
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -72,6 +73,21 @@ def restore_variables(
     others = ", ".join(str(s) for s in steps if s != step)
     rest = f"; other steps: {others or 'none'}" if step is not None else "; there is no other"
     raise CheckpointError(f"nothing can be read from {directory}: {'; '.join(reasons)}{rest}.")
+
+
+def variables_digest(directory: Path | str, step: int, ema: str = "") -> str:
+    """Twelve hex digits of the variables that `restore_variables` of these arguments reads, from the checkpoint's manifest alone.
+
+    Raises:
+        CheckpointError: a manifest that cannot be read.
+    """
+    file = Path(directory) / str(step) / "manifest" / "metadata"
+    try:
+        saved = json.loads(file.read_text())["leaves"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{file}, which says what the checkpoint holds, cannot be read: {error}.") from error
+    chosen = {name: saved.get(f"ema/{ema}/{name}", saved[f"variables/{name}"]) for name in _variables(saved)}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def checkpoint_steps(directory: Path) -> list[int]:

@@ -6,6 +6,7 @@ The table below is all that the loops know of families: a task's name and the mo
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -31,22 +32,37 @@ TASKS = {
     "gan": "genjax.tasks.gan",
     "image_to_image": "genjax.tasks.image_to_image",
     "super_resolution": "genjax.tasks.super_resolution",
+    "autoencoder": "genjax.tasks.autoencoder",
 }
 
 
-def build(section: Mapping[str, Any], info: Any) -> Task:
+def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task] | None = None) -> Task:
     """The task that `config.task` describes.
 
     Args:
         section: `config.task`; its `name` chooses the module.
         info: what the data room knows of its rows (`data.DataInfo`).
+        adopted: the tasks of the runs that `adopted_runs` names, whose networks this one takes over.
 
     Raises:
         ConfigError: unknown name, or whatever the task's own section cannot be.
     """
+    module = _module(section)
+    return module.build(section, info, adopted or {}) if hasattr(module, "ADOPTS") else module.build(section, info)
+
+
+def adopted_runs(section: Mapping[str, Any]) -> dict[str, str]:
+    """Of a task that takes over networks of other runs: which keys of `config.task` name such runs, and what they say.
+
+    A module of such a task lists these keys as `ADOPTS`, and its `build` takes their tasks as a third argument.
+    """
+    return {name: section[name] for name in getattr(_module(section), "ADOPTS", ()) if section.get(name)}
+
+
+def _module(section: Mapping[str, Any]) -> ModuleType:
     if "name" not in section:
         raise ConfigError(f"config.task.name is missing; choose one of {', '.join(sorted(TASKS))}.")
-    return importlib.import_module(choose("config.task.name", section["name"], TASKS)).build(section, info)
+    return importlib.import_module(choose("config.task.name", section["name"], TASKS))
 
 
 OPEN_CLIP = "open_clip"  # a folder in that layout, which has no `model_type`

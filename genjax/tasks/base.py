@@ -30,10 +30,16 @@ class BaseTask:
     def pretrained(self, folder: str, shardings: Variables) -> Variables:
         raise ConfigError(f"train.init_from: {type(self).__name__} does not start from published weights.")
 
+    def adopt(self, runs: Mapping[str, Variables]) -> Variables:
+        return {}
+
     def export(self, folder: str, variables: Variables, **settings: Any) -> None:
         raise ConfigError(f"{type(self).__name__} has no published format to export to.")
 
     def example_requests(self) -> Sequence[Any]:
+        return ()
+
+    def requests_of_data(self, batch: Batch) -> Sequence[Any]:
         return ()
 
     def sampling_variables(self, variables: Variables) -> Variables:

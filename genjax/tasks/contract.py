@@ -17,7 +17,9 @@ from jaxtyping import Float, UInt8
 
 Variables = Mapping[str, Any]  # {component: {collection: tree of arrays}}
 Batch = Mapping[str, Any]  # {name: array}, the leading axis is the batch
-Metrics = Mapping[str, tuple[jax.Array, jax.Array]]  # {name: (total, weight)}: both add up over batches and devices
+# {name: (total, weight)}: both add up over batches and devices. A total of `evaluate` may be an array, of which `summarize` then
+# makes numbers.
+Metrics = Mapping[str, tuple[jax.Array, jax.Array]]
 
 HOST = "host"  # the entry of a batch that only the host reads: such a batch goes through `stream`
 PROGRESS = "progress"  # the entry of a piece of `stream` that tells (steps done, of how many)
@@ -123,7 +125,7 @@ class Task(Protocol):
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
         """Metric sums of one held-out batch."""
 
-    def summarize(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+    def summarize(self, metrics: Mapping[str, Any]) -> Mapping[str, float]:
         """Adds what follows from the averages (perplexity from the mean loss). Host side."""
 
     @property
@@ -146,6 +148,10 @@ class Task(Protocol):
         """Variables from a folder of published weights, on the given shardings; they replace those of a fresh run
         (`config.train.init_from`). Components that the folder does not have are left out."""
 
+    def adopt(self, runs: Mapping[str, Variables]) -> Variables:
+        """Components that a run takes over from other runs when it begins: `{key of config.task: variables of the run that it
+        names}` to components of this task. See `genjax.tasks.adopted_runs`."""
+
     def export(self, folder: str, variables: Variables, **settings: Any) -> None:
         """Writes the variables in the published format that others read."""
 
@@ -161,6 +167,9 @@ class Task(Protocol):
 
     def example_requests(self) -> Sequence[Any]:
         """What a training run samples every N steps when its config gives no requests."""
+
+    def requests_of_data(self, batch: Batch) -> Sequence[Any]:
+        """The same of a task that shows what it makes of held-out rows; `batch` (host side) has the first. () of others."""
 
     def sampling_variables(self, variables: Variables) -> Variables:
         """The variables in the form that `sample` likes best (layers unstacked, adapters merged). Called once, not per batch."""

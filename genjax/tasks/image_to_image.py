@@ -19,12 +19,13 @@ from genjax.adversarial.pool import ImagePool
 from genjax.config import structure
 from genjax.data.image_pairs import ImagePairsInfo
 from genjax.errors import ConfigError
+from genjax.evaluation.images.similarity import psnr
 from genjax.tasks import image_to_image_weights
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables, mean_of
 from genjax.tasks.gan_weights import in_float32, placed
 from genjax.tasks.image_to_image_requests import ImageToImageRequest, prepare, present
-from genjax.tasks.media import Images, psnr
+from genjax.tasks.media import Images
 from genjax.tasks.sample_rows import row_keys
 from genjax.tasks.translators import Judge, Translator, make_judge, make_translator
 

@@ -34,14 +34,19 @@ class ImageToImageRequest:
 
 def files_of(request: ImageToImageRequest) -> list[Path]:
     """Raises RequestError: no image, or a folder without any."""
-    if not request.image:
+    return image_files(request.image)
+
+
+def image_files(place: str) -> list[Path]:
+    """The file, or all images of the folder, that a person names. Raises RequestError: as `files_of`."""
+    if not place:
         raise RequestError("this model makes images of images: give it a file or a folder with --image.")
-    path = Path(request.image).expanduser()
+    path = Path(place).expanduser()
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.rglob("*") if file.is_file() and is_image(file.name))
     if not files:
-        raise RequestError(f"--image={request.image}: the folder holds no images (.png, .jpg, .webp, ...).")
+        raise RequestError(f"--image={place}: the folder holds no images (.png, .jpg, .webp, ...).")
     return files
 
 

@@ -145,11 +145,6 @@ class Latents(Grid):
         )
 
 
-def psnr(x: Float[Array, "batch height width channels"], y: Float[Array, "batch height width channels"]) -> Float[Array, "batch"]:
-    """Peak signal to noise ratio in dB of each image in [-1, 1]."""
-    return 10 * jnp.log10(4 / jnp.maximum(jnp.square(x - y).mean((1, 2, 3)), 1e-10))
-
-
 def medium_of(info: Any, task: str = "diffusion") -> Medium:
     """What the data is of. Raises ConfigError: data that generative models are not made for, or of a size that is not known."""
     if all(hasattr(info, name) for name in ("attributes", "height", "width", "channels")):

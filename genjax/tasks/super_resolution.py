@@ -18,6 +18,7 @@ from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName, relativisti
 from genjax.config import structure
 from genjax.data.images import ImagesInfo
 from genjax.errors import ConfigError
+from genjax.evaluation.images.similarity import psnr
 from genjax.interop import public_files
 from genjax.models import esrgan, srgan, vgg
 from genjax.models.esrgan import ESRGANConfig, RRDBNet
@@ -27,7 +28,7 @@ from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables, mean_of
 from genjax.tasks.gan_players import MOVING
 from genjax.tasks.gan_weights import in_float32, placed
-from genjax.tasks.media import Images, psnr
+from genjax.tasks.media import Images
 from genjax.tasks.super_resolution_requests import SuperResolutionRequest, prepare, present
 from genjax.tasks.translators import structured
 

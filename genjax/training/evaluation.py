@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from genjax import sampling
 from genjax.errors import ConfigError, GenjaxError
@@ -54,7 +55,9 @@ class Evaluation:
             self.say(f"step {step:,}: held out {_listed(values)}")
 
     def sample(self, step: int, state: TrainState) -> None:
-        requests = self.plan.task.example_requests()
+        data = self.plan.datasets.evaluation
+        requests = self.plan.task.requests_of_data(data.batch(0)) if data else ()
+        requests = requests or self.plan.task.example_requests()
         if not requests:
             return
         artifacts = self._sampler(self._averaged(state), requests, seed=self.plan.config.seed)
@@ -97,9 +100,10 @@ def make_measuring(plan: Plan, path: Path) -> Measuring | None:
     return measuring
 
 
-def averages(totals: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
-    """total / weight of each metric that has weight."""
-    return {name: float(total) / float(weight) for name, (total, weight) in sorted(totals.items()) if float(weight) > 0}
+def averages(totals: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """total / weight of each metric that has weight: a number, or an array where the total is one."""
+    found = {name: total / float(weight) for name, (total, weight) in sorted(totals.items()) if float(weight) > 0}
+    return {name: value if np.ndim(value) else float(value) for name, value in found.items()}
 
 
 def _listed(values: Mapping[str, float]) -> str:

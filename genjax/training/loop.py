@@ -12,6 +12,7 @@ import jax
 from genjax.config import config_hash
 from genjax.errors import ConfigError, RunError
 from genjax.parallel import processes
+from genjax.sampling import adopted
 from genjax.sampling.measuring import Measuring
 from genjax.storage.snapshots import FOLDER as SNAPSHOTS
 from genjax.storage.snapshots import remove_later
@@ -26,7 +27,7 @@ from genjax.training.run_config import CHANGEABLE, structure_run
 from genjax.training.run_directory import RunDirectory
 from genjax.training.setup import Plan, make_plan
 from genjax.training.signals import StopSignal
-from genjax.training.state import TrainState, merge
+from genjax.training.state import TrainState, begun_with
 from genjax.training.step import Part, parts_of, spans
 
 
@@ -57,13 +58,14 @@ def train(config: Mapping[str, Any], workdir: Path | str, *, allow_changes: bool
         keep = lambda: directory.write_config(config, changeable=CHANGEABLE, allow_changes=allow_changes)  # noqa: E731
         begun = (directory.path / "config.json").exists()
         changed = keep() if begun else []
-        plan = make_plan(run, cache_dir=directory.path / "data")
+        plan = make_plan(run, cache_dir=directory.path / "data", adopted_dir=directory.path / adopted.FOLDER)
         measuring = make_measuring(plan, directory.path)
         if not begun:  # a config that cannot work is not kept: the corrected one may use the same directory
             keep()
         directory.write_environment({"mesh": dict(plan.mesh.shape), "parameters": plan.parameters})
         if processes.is_main():
             plan.datasets.train.info.save(directory.path)
+            adopted.keep(directory.path / adopted.FOLDER, plan.sources)
         loop = stack.enter_context(_Loop(plan, directory.path, config, measuring))
         for line in [f"changed: {line}" for line in changed] + loop.describe():
             loop.say(line)
@@ -125,9 +127,12 @@ class _Loop(contextlib.AbstractContextManager):
         plan = self.plan
         if self.checkpoints.latest_step() is None:
             state = plan.fresh_state()
+            for name, source in plan.sources.items():
+                self.say(f"{name}: {source.run} at step {source.step:,}, digest {source.digest}")
+            if plan.sources:
+                state = begun_with(state, plan.adopted())
             if self.settings.init_from:
-                loaded = plan.task.pretrained(self.settings.init_from, plan.shardings.variables)
-                state = state.replace(variables=merge(state.variables, loaded))
+                state = begun_with(state, plan.task.pretrained(self.settings.init_from, plan.shardings.variables))
                 self.say(f"started from the weights in {self.settings.init_from}")
             return state, 0
         tree, meta, step = self.checkpoints.restore(plan.abstract.as_dict())

@@ -18,6 +18,9 @@ from genjax.errors import ConfigError
 from genjax.parallel import rules as axis_rules
 from genjax.parallel.compiler import compiler_options
 from genjax.parallel.mesh import make_mesh
+from genjax.sampling.adopted import FILE as SOURCE
+from genjax.sampling.adopted import Source, sources
+from genjax.sampling.run import run_task, run_variables
 from genjax.tasks.contract import Task
 from genjax.training.optimizers import make_optimizer
 from genjax.training.run_config import RunConfig, check_batch
@@ -38,6 +41,7 @@ class Plan:
     abstract: TrainState  # shapes with shardings
     shardings: TrainState
     batch: Mapping[str, jax.ShapeDtypeStruct]  # the global batch, with shardings
+    sources: Mapping[str, Source]  # of networks that a fresh run takes over
 
     def context(self):
         """The mesh and rules that sharding constraints inside a jitted function refer to."""
@@ -78,6 +82,13 @@ class Plan:
         with self.context():
             return jax.jit(build, out_shardings=self.shardings)()
 
+    def adopted(self) -> Mapping[str, Any]:
+        """The components that a fresh run takes over from others."""
+        found = {}
+        for name, source in self.sources.items():
+            found[name] = run_variables(source.run, run_task(source.run), source.step, mesh=self.mesh, rules=self.rules)
+        return self.task.adopt(found)
+
     def fresh_totals(self) -> dict[str, Any]:
         return jax.device_put(zero_totals(self.abstract_totals), NamedSharding(self.mesh, PartitionSpec()))
 
@@ -93,12 +104,15 @@ class Plan:
         return axis_rules.unsharded_report(boxed, self.mesh, self.rules)
 
 
-def make_plan(config: RunConfig, *, cache_dir: Path | None = None, devices=None, with_data: bool = True) -> Plan:
+def make_plan(
+    config: RunConfig, *, cache_dir: Path | None = None, adopted_dir: Path | None = None, devices=None, with_data: bool = True
+) -> Plan:
     """Builds the plan; every complaint about a config comes from here, before anything is compiled or written.
 
     Args:
         config: the structured config.
         cache_dir: where tokenized data is kept; None keeps it in memory.
+        adopted_dir: where a run that has begun keeps what describes the networks that it took over from others.
         devices: the mesh's devices (a TPU topology's, say); None: all of this machine's.
         with_data: False builds the task from the config alone, for compiling without the data.
     """
@@ -112,7 +126,9 @@ def make_plan(config: RunConfig, *, cache_dir: Path | None = None, devices=None,
 
     datasets = data_room.build(config.data, seed=config.seed, cache_dir=cache_dir) if with_data else None
     info = datasets.train.info if datasets else data_room.describe(config.data)
-    task = tasks.build(config.task, info)
+    taken = sources(config.task, adopted_dir)
+    kept = {name: adopted_dir / name for name in taken if adopted_dir and (adopted_dir / name / SOURCE).is_file()}
+    task = tasks.build(config.task, info, {name: run_task(kept.get(name, source.run)) for name, source in taken.items()})
     _check_sections(config, task)
     if datasets:
         _check_batch_spec(datasets.train.spec, task.batch_spec)
@@ -128,7 +144,7 @@ def make_plan(config: RunConfig, *, cache_dir: Path | None = None, devices=None,
         name: jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=axis_rules.batch_sharding(mesh, rules, len(spec.shape)))
         for name, spec in task.batch_spec.items()
     }
-    return Plan(config, task, datasets, mesh, rules, optimizers, abstract, shardings, batch)
+    return Plan(config, task, datasets, mesh, rules, optimizers, abstract, shardings, batch, taken)
 
 
 def _check_sections(config: RunConfig, task: Task) -> None:

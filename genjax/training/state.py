@@ -112,6 +112,18 @@ def make_state(
     )
 
 
+def begun_with(state: TrainState, loaded: Variables) -> TrainState:
+    """A fresh state with these leaves in the place of its own, in its averages too."""
+    flat = traverse_util.flatten_dict(loaded, sep="/")
+
+    def averaged(tree: Mapping[str, Any]) -> dict[str, Any]:
+        own = traverse_util.flatten_dict(tree, sep="/")
+        return merge(tree, traverse_util.unflatten_dict({n: flat[n].astype(own[n].dtype) for n in own if n in flat}, sep="/"))
+
+    ema = {name: averaged(tree) for name, tree in state.ema.items()}
+    return state.replace(variables=merge(state.variables, loaded), ema=ema)
+
+
 def state_shardings(state: TrainState, variable_shardings: Mapping[str, Any], mesh: Mesh) -> TrainState:
     """Shardings with the structure of the (abstract) state.
 

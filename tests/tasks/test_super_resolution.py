@@ -9,9 +9,9 @@ from PIL import Image
 
 from genjax import data, tasks
 from genjax.errors import ConfigError, RequestError
+from genjax.evaluation.images.similarity import psnr
 from genjax.interop import public_files
 from genjax.sampling import Sampler
-from genjax.tasks.media import psnr
 from genjax.tasks.super_resolution import SuperResolutionRequest, enlarged, reduced
 
 SMALL = {"generator": {"width": 4, "blocks": 1, "scale": 2}}
