@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from genjax.config import choose
+from genjax.data.captioned_shapes import build_captioned_shapes, describe_captioned_shapes
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
 from genjax.data.image_pairs import build_image_pairs, describe_image_pairs
@@ -34,6 +35,7 @@ DATASETS = {
     "latents": build_latents,
     "mixture": build_mixture,
     "shapes": build_shapes,
+    "captioned_shapes": build_captioned_shapes,
 }
 DESCRIPTIONS = {
     "text": describe_text,
@@ -49,6 +51,7 @@ DESCRIPTIONS = {
     "latents": describe_latents,
     "mixture": describe_mixture,
     "shapes": describe_shapes,
+    "captioned_shapes": describe_captioned_shapes,
 }
 
 
@@ -59,7 +62,7 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
         config: the section `data`; `name` chooses the kind, whose dataclass describes the rest (`TextDataConfig`,
             `CodeDataConfig`, `PairsDataConfig`, `LinePairsDataConfig`, `SpeechDataConfig`, `SoundsDataConfig`,
             `ImagesDataConfig`, `ImageTextsDataConfig`, `ImageQuestionsConfig`, `LatentsDataConfig`, `ShapesDataConfig`,
-            `ImagePairsConfig`, `MixtureDataConfig`).
+            `CaptionedShapesConfig`, `ImagePairsConfig`, `MixtureDataConfig`).
         seed: decides the order of the rows.
         cache_dir: where tokenized text and decoded images are kept; None keeps them in memory. `config["cache_dir"]` goes
             before it.

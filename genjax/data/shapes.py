@@ -1,6 +1,6 @@
 """Pictures of colored shapes (`data.name = "shapes"`), drawn when asked for: what is in them is known, and code can read it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.draws import uniforms
 from genjax.data.hashing import digest
 from genjax.data.images import hold_out
+from genjax.data.rows import Rows
 from genjax.data.sources.shape_captions import DRAWS, caption
 from genjax.data.sources.shape_pictures import SMALLEST_IMAGE, draw
 from genjax.data.sources.shapes import Labels, attributes, combinations, names_of, scene_of
@@ -88,15 +89,29 @@ class ShapesInfo:
 def build_shapes(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:
     """See `genjax.data.build`. Nothing is cached."""
     c = structure(ShapesDataConfig, config, "config.data")
+
+    def info_of(rows: ShapeRows) -> ShapesInfo:
+        size, chosen = c.image_size, rows.combinations
+        return ShapesInfo(c.batch_size, size, size, 3, attributes(c.num_groups), rows.num_rows, len(chosen))
+
+    return build_rows(c, seed, lambda rows: (rows, info_of(rows)), FORMAT)
+
+
+def build_rows(c: ShapesDataConfig, seed: int, make: Callable[["ShapeRows"], tuple[Rows, Any]], *decides: Any) -> Datasets:
+    """Both datasets of a config.
+
+    Args:
+        make: from pictures to what a row has, and what the data knows of itself.
+        decides: what else than the config's own fields decides what is in a row.
+    """
     labels = combinations(c.num_groups)
     held_out = hold_out(names_of(labels), c.held_out)
-    decides = (c.num_groups, c.held_out, c.image_size, c.batch_size, c.shuffle, seed)
+    own = (c.num_groups, c.held_out, c.image_size, c.batch_size, c.shuffle, seed)
 
     def dataset(chosen: Labels, num_rows: int, training: bool) -> Dataset:
-        rows = ShapeRows(chosen, c.image_size, num_rows, TRAINING_SEED if training else EVALUATION_SEED)
-        info = ShapesInfo(c.batch_size, c.image_size, c.image_size, 3, attributes(c.num_groups), num_rows, len(chosen))
+        rows, info = make(ShapeRows(chosen, c.image_size, num_rows, TRAINING_SEED if training else EVALUATION_SEED))
         batches = Batches(rows, c.batch_size, seed if c.shuffle and training else None, endless=training)
-        fingerprint = digest(FORMAT, repr(decides), repr((num_rows, training, c.evaluation)))
+        fingerprint = digest(*decides, repr(own), repr((num_rows, training, c.evaluation)))
         return Dataset(info, fingerprint, batches, Reading(c.num_threads, c.num_workers, c.prefetch))
 
     evaluated = labels[held_out if c.evaluation == "held_out" else ~held_out]
