@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from genjax.errors import ConfigError
 from genjax.layers.attention import Implementation
@@ -187,6 +187,8 @@ class GPT(nn.Module):
         deterministic: bool = True,
         vectors: Float[Array, "batch length features"] | None = None,
         before_block: BeforeBlock | None = None,
+        masks: Bool[Array, "patterns #batch 1 length keys"] | None = None,
+        pattern: tuple[int, ...] = (),
     ) -> tuple[Float[Array, "batch length features"], KVCache | None]:
         """What `logits` reads, for every token, and the advanced cache (None without one).
 
@@ -197,6 +199,7 @@ class GPT(nn.Module):
             deterministic: False to drop (needs a "dropout" key).
             vectors: what `embed` gives of the tokens, or what is to stand in their places.
             before_block: see `run_blocks`.
+            masks, pattern: what tokens may see beside what comes before them, see `BlockInputs`.
 
         Raises:
             ConfigError: more tokens than learned positions, or `before_block` where layers are scanned.
@@ -224,7 +227,8 @@ class GPT(nn.Module):
             rotary = rotary_angles(positions, c.head_width, c.rope_theta, c.rope_scaling)
         if segment_ids is not None:
             segment_ids = constrain(segment_ids, *names)
-        inputs = BlockInputs(rotary=rotary, segment_ids=segment_ids)
+        which = None if masks is None else jnp.asarray(pattern, jnp.int32)
+        inputs = BlockInputs(rotary=rotary, segment_ids=segment_ids, masks=masks, pattern=which)
         x, cache = run_blocks(self.blocks, c.num_layers, x, inputs, cache, deterministic, before_block)
         return self.final_norm(x) if c.final_norm else x, cache
 

@@ -99,6 +99,8 @@ class BlockInputs:
         rotary: cosines and sines [batch length head_dim/2], or None.
         segment_ids: int [batch length], or None.
         mask, bias: of self-attention, [#batch #heads length keys], or None.
+        masks: in the place of `mask`, the masks of several patterns, of which each layer has one; or None.
+        pattern: which one each layer has.
         context: what cross-attention reads, or None; not read with a cache that holds its keys and values.
         context_segment_ids: int [batch context_length], None where nothing is padded; a token sees its own segment, or where
             `segment_ids` is None segment 1.
@@ -108,10 +110,16 @@ class BlockInputs:
     rotary: tuple[Float[Array, "batch length half"], Float[Array, "batch length half"]] | None = None
     segment_ids: Int[Array, "batch length"] | None = None
     mask: Bool[Array, "#batch #heads length keys"] | None = None
+    masks: Bool[Array, "patterns #batch #heads length keys"] | None = None
+    pattern: Int[Array, "layers"] | None = None
     bias: Float[Array, "#batch #heads length keys"] | None = None
     context: Float[Array, "batch context_length context_features"] | None = None
     context_segment_ids: Int[Array, "batch context_length"] | None = None
     condition: Float[Array, "batch condition_features"] | None = None
+
+    def mask_of(self, layer: int | Int[Array, ""]) -> Bool[Array, "#batch #heads length keys"] | None:
+        """What self-attention of a layer may see."""
+        return self.mask if self.masks is None else self.masks[jnp.asarray(self.pattern)[layer]]
 
 
 class Carry(NamedTuple):
@@ -172,7 +180,8 @@ class Block(nn.Module):
 
         def attend(x: Array) -> Array:
             nonlocal cache
-            own = {"rotary": inputs.rotary, "segment_ids": inputs.segment_ids, "mask": inputs.mask, "bias": inputs.bias}
+            own = {"rotary": inputs.rotary, "segment_ids": inputs.segment_ids, "bias": inputs.bias}
+            own["mask"] = inputs.mask_of(layer)
             y, cache = make_attention(c, cross=False, name="attention")(x, **own, cache=cache, layer=layer)
             return y
 
