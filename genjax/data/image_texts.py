@@ -100,6 +100,11 @@ class ImageTextsInfo:
     num_rows: int = 0
     num_texts: int = 0
 
+    @property
+    def attributes(self) -> tuple[()]:
+        """What an image is labelled with: nothing."""
+        return ()
+
     def save(self, run: Path) -> None:
         """Leaves in the run directory what sampling needs beside the weights: RUN/tokenizer, and the images' size."""
         if self.tokenizer is not None and not (run / "tokenizer").is_dir():

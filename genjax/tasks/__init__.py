@@ -33,6 +33,7 @@ TASKS = {
     "image_to_image": "genjax.tasks.image_to_image",
     "super_resolution": "genjax.tasks.super_resolution",
     "autoencoder": "genjax.tasks.autoencoder",
+    "dalle": "genjax.tasks.dalle",
 }
 
 

@@ -319,12 +319,17 @@ class AutoencoderTask(BaseTask):
         autoencoder_weights.save(self.model_config, folder, variables, self.medium.height, **settings)
 
     @property
+    def flops_per_image(self) -> float:
+        """Of a forward pass."""
+        return KINDS[type(self.model_config)].flops(self.model_config, *self.medium.shape[:2])
+
+    @property
     def flops_per_step(self) -> float:
         return self.flops_at(self.config.adversarial_start)
 
     def flops_at(self, step: int) -> float:
         c, shape = self.config, self.medium.shape
-        own = KINDS[type(self.model_config)].flops(self.model_config, *shape[:2])
+        own = self.flops_per_image
         total = 3 * own + (4 * self.perceptual.flops(shape) if c.perceptual else 0.0)
         if c.adversarial and step >= c.adversarial_start:
             total += own + (3 + 6) * self.judge.flops(shape[0])
