@@ -209,7 +209,8 @@ def test_the_best_candidates_are_shown(opened, sampler):
         np.testing.assert_array_equal(artifact.value, by_number[artifact.metadata["sample"]].value)
     # The score is that of the contrastive model itself.
     towers, ranker = {"towers": variables["ranker"]}, task.ranker
-    images = jnp.asarray(np.stack([a.value for a in every]), jnp.float32) / 127.5 - 1
+    mean, std = (np.asarray(numbers, np.float32) for numbers in (ranker.preprocessor.mean, ranker.preprocessor.std))
+    images = (np.stack([a.value for a in every]).astype(np.float32) / 255 - mean) / std
     tokens = text_rows(ranker.info.tokenizer, ["two blue squares"], ranker.info.context_length)
     cosines = ranker.encode_images(towers, images) @ ranker.encode_texts(towers, tokens)[0]
     np.testing.assert_allclose(scores, 100 * cosines, atol=2e-3)
