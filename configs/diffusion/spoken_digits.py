@@ -61,7 +61,7 @@ def get_config():
             },
             "ema": {"decays": (0.999,)},
             "train": {
-                "steps": 5000,
+                "steps": 3000,
                 "log_every": 25,
                 "eval_every": 500,
                 "sample_every": 1000,

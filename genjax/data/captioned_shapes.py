@@ -75,8 +75,12 @@ class CaptionedRows:
 
     def fetch(self, epochs: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
         found = self.pictures.fetch(epochs, rows)
-        tokens = text_rows(self.tokenizer, self.pictures.captions(epochs, rows), self.context_length)
+        tokens = text_rows(self.tokenizer, self.texts(epochs, rows), self.context_length)
         return {"image": found["image"], "tokens": tokens, "mask": found["mask"]}
+
+    def texts(self, epochs: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " rows"]) -> list[str]:
+        """The captions."""
+        return self.pictures.captions(epochs, rows)
 
 
 def _described(c: CaptionedShapesConfig, tokenizer: Tokenizer | None) -> ImageTextsInfo:

@@ -251,12 +251,7 @@ class ImageTextRows:
         return {"image": image, **second, "tokens": tokens, "mask": ((), np.dtype(np.int32))}
 
     def fetch(self, epochs: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
-        things = [self.things[row] for row in rows]
-        draws = uniforms(self.seed, TEXT_STREAM, epochs, rows, 3 + MOST_WORDS)
-        if self.training:
-            texts = [compose(thing, numbers) for thing, numbers in zip(things, draws, strict=True)]
-        else:
-            texts = [thing.texts[0] for thing in things]
+        things, texts = [self.things[row] for row in rows], self.texts(epochs, rows)
         columns = {"tokens": text_rows(self.tokenizer, texts, self.context_length), "mask": np.ones(len(rows), np.int32)}
         numbers = np.array([thing.images for thing in things])
         if not self.pairs:
@@ -265,6 +260,14 @@ class ImageTextRows:
         numbers = np.take_along_axis(numbers, order, 1) if self.training else numbers
         images = (self._images(numbers[:, i], epochs, rows, stream) for i, stream in enumerate((STREAM, SECOND_STREAM)))
         return {**dict(zip(("image", "second_image"), images, strict=True)), **columns}
+
+    def texts(self, epochs: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " rows"]) -> list[str]:
+        """One text of each: drawn for training, else the first."""
+        things = [self.things[row] for row in rows]
+        if not self.training:
+            return [thing.texts[0] for thing in things]
+        draws = uniforms(self.seed, TEXT_STREAM, epochs, rows, 3 + MOST_WORDS)
+        return [compose(thing, numbers) for thing, numbers in zip(things, draws, strict=True)]
 
     def _images(self, numbers, epochs, rows, stream: int) -> UInt8[np.ndarray, "rows height width channels"]:
         images = np.asarray(self.images[numbers])

@@ -20,6 +20,7 @@ from genjax.sampling.loop import Sampler
 from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
 from genjax.tasks.classification import Classification
 from genjax.tasks.contract import Artifact, Variables
+from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.image_batches import normalize
 from genjax.tasks.speech import Speech
 
@@ -28,7 +29,8 @@ Judge = Callable[[Sequence[Artifact]], list[Mapping[str, str]]]
 
 
 def feature_network(workdir: Path | str, mesh: Mesh | None = None) -> FeatureNetwork:
-    """The features and logits of a classifier that a run trained; its figures bear the names of network and run, and the step.
+    """The features and logits of a classifier that a run trained, or the embeddings of a contrastive model's images; figures bear
+    the names of network and run, and the step.
 
     Args:
         mesh: the devices over which it is laid; None: the default device.
@@ -37,13 +39,14 @@ def feature_network(workdir: Path | str, mesh: Mesh | None = None) -> FeatureNet
         GenjaxError: no run, or one of another task.
     """
     task = run_task(workdir)
-    if not isinstance(task, Classification):
-        raise RequestError(f"{workdir} is no run of task 'classification', whose features could measure images.")
+    if not isinstance(task, Classification | Contrastive):
+        raise RequestError(f"{workdir} is no run of task 'classification' or 'contrastive', whose features could measure images.")
     return _features_of(task, workdir, mesh)
 
 
-def _features_of(task: Classification, workdir: Path | str, mesh: Mesh | None) -> FeatureNetwork:
-    p, channels = task.preprocessor, task.model_config.channels
+def _features_of(task: Classification | Contrastive, workdir: Path | str, mesh: Mesh | None) -> FeatureNetwork:
+    classifies = isinstance(task, Classification)
+    p, channels = task.preprocessor, (task.model_config if classifies else task.info).channels
 
     def apply(variables: Variables, images: jax.Array) -> Features:
         images = images.astype(jnp.float32)
@@ -51,12 +54,15 @@ def _features_of(task: Classification, workdir: Path | str, mesh: Mesh | None) -
             images = images.mean(-1, keepdims=True)
         if images.shape[1:3] != (p.height, p.width):
             images = jax.image.resize(images, (len(images), p.height, p.width, channels), "linear", antialias=True)
+        if not classifies:
+            return Features(task.encode_images(variables, normalize(images, p)))
         found = task.model.apply(variables["vit"], normalize(images, p))
         return Features(found.features[:, 0], found.logits)
 
-    name = f"vit-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{newest_checkpoint(workdir)}"
+    kind, step = "vit" if classifies else "clip", newest_checkpoint(workdir)
+    name = f"{kind}-{Path(workdir).resolve().name}-{config_hash(read_config(Path(workdir)))[:8]}-{step}"
     variables = run_variables(workdir, task, mesh=mesh)
-    return FeatureNetwork(name, p.height, apply, variables, mesh=mesh, classes=task.info.classes)
+    return FeatureNetwork(name, p.height, apply, variables, mesh=mesh, classes=task.info.classes if classifies else ())
 
 
 def class_judge(network: FeatureNetwork) -> Judge:

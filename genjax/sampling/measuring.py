@@ -31,7 +31,7 @@ from genjax.tasks.media import FramedSounds, Images
 class MeasuringConfig:
     """The section `config.measure`. Paths may begin with ~ and hold $NAMES of the environment."""
 
-    features: str = ""  # a run of task classification, by whose features images are measured
+    features: str = ""  # a run of task classification or contrastive, by whose features images are measured
     inception: str = ""  # a file with the published Inception weights, by which images are measured
     inception_sha256: str = SHA256  # of that file
     judge: str = ""  # a run of a classifier or recognizer that says what samples show; "": `features`
@@ -103,7 +103,7 @@ class Measuring:
         self.judge: Judge | None = None
         if c.judge:
             self.judge = judge_of(_expanded(c.judge), mesh)
-        elif c.features and getattr(info, "attributes", ()):
+        elif c.features and networks[0].classes and getattr(info, "attributes", ()):
             self.judge = class_judge(networks[0])
         elif isinstance(info, ShapesInfo):
             self.judge = shapes_judge(info)
@@ -139,7 +139,7 @@ class Measuring:
 
         def make() -> Collection:
             report(f"{network.name} looks at {real.batches.rows.num_rows:,} real images, once")
-            found = collect(network, _images(real))
+            found = collect(network, images_of(real))
             found.radii(self.measures.neighbours)
             return found
 
@@ -181,7 +181,7 @@ def _expanded(path: str) -> str:
     return os.path.expanduser(os.path.expandvars(path))
 
 
-def _images(dataset: Dataset) -> Iterator[np.ndarray]:
+def images_of(dataset: Dataset) -> Iterator[np.ndarray]:
     """One epoch, in order, in three channels."""
     left = dataset.batches.rows.num_rows
     for batch in dataset.iterate():

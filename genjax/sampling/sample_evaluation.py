@@ -54,7 +54,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--checkpoint", default="", help="a step, or all that the run keeps (default: the newest)")
     result.add_argument("--samples", type=int, default=2000, metavar="N", help="how many are made (default 2000)")
     result.add_argument(
-        "--features", default="", metavar="RUN", help="measure images by the features of a run of task classification"
+        "--features",
+        default="",
+        metavar="RUN",
+        help="measure images by the features of a run of task classification or contrastive",
     )
     result.add_argument(
         "--inception", default="", metavar="FILE", help="measure images by the published Inception weights in a file"

@@ -30,13 +30,14 @@ from genjax.tasks.autoencoder_requests import ReconstructionRequest, RequestOfDa
 from genjax.tasks.base import BaseTask
 from genjax.tasks.classification import Classification
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Task, Turn, Variables, mean_of
+from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.gan_weights import placed
 from genjax.tasks.media import Images, medium_of
-from genjax.tasks.perceptual import Perceptual, VGGFeatures, ViTFeatures, distance
+from genjax.tasks.perceptual import Perceptual, TransformerFeatures, VGGFeatures, distance
 from genjax.tasks.pixels import PIXELS, PixelName
 from genjax.tasks.translators import Judge, make_judge
 
-ADOPTS = ("features",)  # a run of task classification, whose features compare images
+ADOPTS = ("features",)  # a run whose features compare images
 SCHEDULE = "schedule"
 SHOWN = 8  # held-out images that a run shows
 _COUNT = "code_counts"
@@ -61,7 +62,7 @@ class AutoencoderTaskConfig:
     temperature: tuple[float, ...] = (1.0, 0.0625)  # bottleneck "gumbel": from and to, along a cosine
     temperature_steps: int = 0  # in which it falls (DALL-E: 150,000); 0: it is the last one throughout
     perceptual: float = 0.0  # weight of the distance of features (VQGAN: 1)
-    features: str = ""  # whose: a run of task classification ...
+    features: str = ""  # whose: a run of task classification or contrastive ...
     features_digest: str = ""  # ... whose weights, if given, must have this digest
     vgg: Mapping[str, Any] = field(default_factory=dict)  # ... or fields of VGGConfig; its weights come from train.init_from
     adversarial: float = 0.0  # weight of what the discriminator says (VQGAN: 0.8); 0: there is none
@@ -82,8 +83,8 @@ class AutoencoderTaskConfig:
             raise ConfigError(f"config.task.adversarial_start is {self.adversarial_start}; it must be 0 or more.")
         if self.perceptual and bool(self.features) == bool(self.vgg):
             raise ConfigError(
-                "config.task.perceptual compares features: name a run of task 'classification' as config.task.features, or the "
-                "layers of a VGG as config.task.vgg, and not both."
+                "config.task.perceptual compares features: name a run of task 'classification' or 'contrastive' as "
+                "config.task.features, or the layers of a VGG as config.task.vgg, and not both."
             )
 
 
@@ -144,7 +145,7 @@ class AutoencoderTask(BaseTask):
         return variables
 
     def adopt(self, runs):
-        return {"features": runs["features"]["vit"]} if "features" in runs else {}
+        return {"features": runs["features"][self.perceptual.component]} if "features" in runs else {}
 
     # Training.
 
@@ -376,7 +377,10 @@ def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) ->
 def _features(config: AutoencoderTaskConfig, adopted: Mapping[str, Task]) -> Perceptual | None:
     if "features" in adopted:
         task = adopted["features"]
-        if not isinstance(task, Classification):
-            raise ConfigError(f"config.task.features {config.features} is no run of task 'classification'; name one.")
-        return ViTFeatures(task)
+        if not isinstance(task, Classification) and not (isinstance(task, Contrastive) and task.has_patches):
+            raise ConfigError(
+                f"config.task.features {config.features} is no run of task 'classification' or 'contrastive' that sees patches; "
+                "name one."
+            )
+        return TransformerFeatures(task)
     return VGGFeatures(structure(VGGConfig, config.vgg, "config.task.vgg")) if config.vgg else None

@@ -78,6 +78,11 @@ class Contrastive(EmbeddingSampling):
         return getattr(self.model_config, "resnet", None)
 
     @property
+    def has_patches(self) -> bool:
+        """Whether images are seen by a transformer over patches behind a class token."""
+        return not self._is_siglip and self._resnet is None
+
+    @property
     def batch_spec(self):
         i = self.info
         image = jax.ShapeDtypeStruct((i.batch_size, i.height, i.width, i.channels), jnp.uint8)
@@ -163,15 +168,19 @@ class Contrastive(EmbeddingSampling):
         return variables["towers"]["params"]
 
     @property
+    def image_flops(self) -> float:
+        """Of training on one image, the text apart."""
+        c, i = self.model_config, self.info
+        if self._resnet is not None:
+            return resnet_flops(c.resnet)
+        patches = (i.height // c.image.patch_size) * (i.width // c.image.patch_size)
+        kernel = c.image.patch_size**2 * i.channels * c.image.embed_dim
+        return tower_flops(c.image, patches + (not self._is_siglip)) + 6.0 * patches * kernel
+
+    @property
     def flops_per_step(self) -> float:
         c, i = self.model_config, self.info
-        text = tower_flops(c.text, i.context_length)
-        if self._resnet is not None:
-            image = resnet_flops(c.resnet)
-        else:
-            patches = (i.height // c.image.patch_size) * (i.width // c.image.patch_size)
-            kernel = c.image.patch_size**2 * i.channels * c.image.embed_dim
-            image = tower_flops(c.image, patches + (not self._is_siglip)) + 6.0 * patches * kernel
+        text, image = tower_flops(c.text, i.context_length), self.image_flops
         views = 1 + i.pairs
         contrasts = 6.0 * i.batch_size * c.text.projection_dim * (views + i.pairs)
         return i.batch_size * (views * image + text + contrasts)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from jaxtyping import Array, Float
 
 from genjax.models.transformer import Block
@@ -13,6 +14,7 @@ from genjax.models.vgg import VGG, VGGConfig
 from genjax.models.vgg import forward_flops as vgg_flops
 from genjax.models.vit import flops_per_image
 from genjax.tasks.classification import Classification
+from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.image_batches import normalize
 
 Images = Float[Array, "batch height width channels"]
@@ -32,16 +34,25 @@ class Perceptual(Protocol):
 
 
 @dataclass(frozen=True)
-class ViTFeatures:
-    """All blocks of a classifier, at its patches."""
+class TransformerFeatures:
+    """All blocks of a classifier, or of the image tower of a contrastive model, at its patches."""
 
-    task: Classification
+    task: Classification | Contrastive
+
+    @property
+    def component(self) -> str:
+        """Of the task, that has the network."""
+        return "vit" if isinstance(self.task, Classification) else "towers"
+
+    @property
+    def channels(self) -> int:
+        return (self.task.model_config if isinstance(self.task, Classification) else self.task.info).channels
 
     def init(self, key, shape):
-        return self.task.init(key)["vit"]
+        return self.task.init(key)[self.component]
 
     def maps(self, variables, images):
-        p, channels = self.task.preprocessor, self.task.model_config.channels
+        p, channels = self.task.preprocessor, self.channels
         if channels == 1:
             images = images.mean(-1, keepdims=True)
         images = jnp.broadcast_to(images, (*images.shape[:3], channels))
@@ -49,13 +60,20 @@ class ViTFeatures:
             images = jax.image.resize(images, (len(images), p.height, p.width, channels), "linear", antialias=True)
         blocks = lambda module, method: isinstance(module, Block) and method == "__call__"  # noqa: E731
         _, found = self.task.model.apply(
-            variables, normalize((images + 1) * 127.5, p), capture_intermediates=blocks, mutable=["intermediates"]
+            variables,
+            normalize((images + 1) * 127.5, p),
+            capture_intermediates=blocks,
+            mutable=["intermediates"],
+            method="features" if self.component == "vit" else "encode_images",
         )
-        outputs = [block["__call__"][0] for _, block in sorted(found["intermediates"].items())]
-        return [carry.x[:, 1:] for carry, _ in outputs]
+        outputs = traverse_util.flatten_dict(found["intermediates"], is_leaf=lambda path, value: path[-1] == "__call__")
+        in_order = sorted(outputs, key=lambda path: int(path[-2].rpartition("_")[2]))
+        return [outputs[path][0][0].x[:, 1:] for path in in_order]
 
     def flops(self, shape):
-        return flops_per_image(self.task.model_config) / 3
+        if isinstance(self.task, Classification):
+            return flops_per_image(self.task.model_config) / 3
+        return self.task.image_flops / 3
 
 
 @dataclass(frozen=True)

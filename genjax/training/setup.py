@@ -126,9 +126,10 @@ def make_plan(
 
     datasets = data_room.build(config.data, seed=config.seed, cache_dir=cache_dir) if with_data else None
     info = datasets.train.info if datasets else data_room.describe(config.data)
-    taken = sources(config.task, adopted_dir)
-    kept = {name: adopted_dir / name for name in taken if adopted_dir and (adopted_dir / name / SOURCE).is_file()}
-    task = tasks.build(config.task, info, {name: run_task(kept.get(name, source.run)) for name, source in taken.items()})
+    taken = sources(config.task, adopted_dir) if with_data else {}
+    places = {name: Path(place).expanduser() for name, place in tasks.adopted_runs(config.task).items()}
+    places |= {name: adopted_dir / name for name in places if adopted_dir and (adopted_dir / name / SOURCE).is_file()}
+    task = tasks.build(config.task, info, {name: run_task(place) for name, place in places.items()})
     _check_sections(config, task)
     if datasets:
         _check_batch_spec(datasets.train.spec, task.batch_spec)

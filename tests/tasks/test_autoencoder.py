@@ -214,7 +214,7 @@ def test_two_levels_have_two_grids(batch):
     [
         (lambda: make({"name": "vectr"}), ConfigError, "did you mean 'vector'"),
         (lambda: make(commitment=-1), ConfigError, "config.task.commitment is -1"),
-        (lambda: make(perceptual=1.0), ConfigError, "name a run of task 'classification' as config.task.features"),
+        (lambda: make(perceptual=1.0), ConfigError, "name a run of task 'classification' or 'contrastive' as config"),
         (lambda: make(features="runs/x", perceptual=1.0, vgg={"depth": 16}), ConfigError, "and not both"),
         (lambda: make(model=SMALL | {"channels": 3}), ConfigError, "config.task.model.channels follows from the data"),
         (lambda: make(model=SMALL | {"widths": (8,) * 7}), ConfigError, "32x32 pixels do not divide by 64"),

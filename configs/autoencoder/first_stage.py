@@ -1,0 +1,76 @@
+"""What the recipes of first stages share: data, a small network, the optimizer, the cadences. Not a config by itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+SHAPES = {
+    "name": "captioned_shapes",
+    "image_size": 32,
+    "batch_size": 64,
+}
+FASHION_MNIST = {
+    "name": "images",
+    "source": "idx",
+    "path": "$GENJAX_DATA/fashion_mnist/train-images-idx3-ubyte.gz",
+    "evaluation_path": "$GENJAX_DATA/fashion_mnist/t10k-images-idx3-ubyte.gz",
+    "classes": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "image_size": 28,
+    "channels": 1,
+    "batch_size": 64,
+}
+EMOJI = {
+    "name": "image_texts",
+    "path": "$GENJAX_DATA/emoji.zip",
+    "tokenizer": {"name": "wordpiece", "vocab_size": 2048},
+    "context_length": 16,
+    "image_size": 64,
+    "augmentation": {"pad": 4, "zoom": 0.1},
+    "batch_size": 32,
+}
+# Three levels: an image becomes codes of a quarter of its height and width.
+NETWORK = {
+    "widths": (24, 48, 64),
+    "blocks": 1,
+    "groups": 8,
+    "attention_levels": (),
+    "middle_attention": False,
+    "latent_channels": 48,
+}
+
+
+def recipe(data: Mapping[str, Any], bottleneck: Mapping[str, Any], *, steps: int = 1200, **task: Any) -> ConfigDict:
+    """An autoencoder of three levels around a bottleneck.
+
+    Args:
+        task: further fields of `config.task`; `model` changes fields of the network.
+    """
+    network = NETWORK | {"bottleneck": bottleneck} | task.pop("model", {})
+    return ConfigDict(
+        {
+            "seed": 0,
+            "task": {"name": "autoencoder", "model": network, **task},
+            "data": dict(data),
+            "optimizer": {
+                "name": "adam",
+                "schedule": "warmup_cosine",
+                "peak_lr": 1e-3,
+                "end_lr": 1e-5,
+                "warmup_steps": 100,
+                "b2": 0.99,
+                "clip_norm": 1.0,
+            },
+            "train": {
+                "steps": steps,
+                "log_every": 20,
+                "eval_every": 400,
+                "eval_batches": 16,
+                "sample_every": 400,
+                "checkpoint_every": 400,
+            },
+        }
+    )

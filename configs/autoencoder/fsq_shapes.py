@@ -1,0 +1,13 @@
+"""Finite scalar quantization on drawn shapes: 8x8 codes of 5 * 5 * 5, without any codebook.
+
+    python train.py --config=configs/autoencoder/fsq_shapes.py --workdir=runs/fsq_shapes
+    python sample.py --workdir=runs/fsq_shapes --image=pictures --beside --codes --out=back
+
+Hardware: two CPU cores, at most half an hour. Not yet measured.
+"""
+
+from first_stage import SHAPES, recipe
+
+
+def get_config():
+    return recipe(SHAPES, {"name": "finite_scalar", "levels": (5, 5, 5)})

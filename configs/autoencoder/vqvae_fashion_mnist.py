@@ -1,0 +1,13 @@
+"""VQ-VAE on Fashion-MNIST: 7x7 codes of 256, each a moving mean of what it stands for; codes that fall out of use begin again.
+
+    python train.py --config=configs/autoencoder/vqvae_fashion_mnist.py --workdir=runs/vqvae_fashion_mnist
+    python sample.py --workdir=runs/vqvae_fashion_mnist --image=pictures --beside --codes --out=back
+
+Hardware: two CPU cores, at most half an hour; GENJAX_DATA names the folder that holds fashion_mnist/. Not yet measured.
+"""
+
+from first_stage import FASHION_MNIST, recipe
+
+
+def get_config():
+    return recipe(FASHION_MNIST, {"name": "vector", "codes": 256, "width": 32, "restart": 0.1})

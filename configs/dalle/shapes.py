@@ -1,0 +1,62 @@
+"""DALL-E on drawn shapes: texts and 8x8 codes of a VQ-VAE in one GPT; a small CLIP chooses among what it draws.
+
+    python train.py --config=configs/autoencoder/vqvae_shapes.py --workdir=runs/vqvae_shapes
+    python train.py --config=configs/clip/shapes.py --workdir=runs/clip_shapes
+    python train.py --config=configs/dalle/shapes.py --workdir=runs/dalle_shapes
+    python sample.py --workdir=runs/dalle_shapes --prompt="two small red circles at the left" --num_samples=16 --candidates=64 --out=drawn
+
+Hardware: two CPU cores, an hour beside the half for the first stage; no data needed. Not yet measured.
+"""  # noqa: E501
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "seed": 0,
+            "task": {
+                "name": "dalle",
+                "first_stage": "runs/vqvae_shapes",
+                "ranker": "runs/clip_shapes",
+                "model": {
+                    "num_layers": 6,
+                    "num_heads": 6,
+                    "embed_dim": 192,
+                    "patterns": ("full",),
+                    "last_pattern": "full",
+                },
+                "sampling": {"guidance": 3.0},
+                "prompts": (
+                    "two small red circles at the left",
+                    "a large blue square in the middle",
+                    "three small black crosses at the top",
+                    "one large yellow triangle at the right",
+                ),
+            },
+            "data": {
+                "name": "captioned_shapes",
+                "image_size": 32,
+                "batch_size": 64,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "schedule": "warmup_cosine",
+                "peak_lr": 1.5e-3,
+                "end_lr": 1e-5,
+                "warmup_steps": 100,
+                "b2": 0.98,
+                "weight_decay": 0.05,
+                "clip_norm": 1.0,
+            },
+            "ema": {"decays": (0.999,), "include": ("dalle/params/*",)},
+            "train": {
+                "steps": 3000,
+                "log_every": 20,
+                "eval_every": 500,
+                "eval_batches": 8,
+                "sample_every": 1000,
+                "checkpoint_every": 500,
+            },
+        }
+    )

@@ -1,0 +1,116 @@
+"""Measures what an autoencoder gives back of the images that its run held out.
+
+python -m genjax.sampling.reconstruction_evaluation --workdir=runs/vqvae_shapes --features=runs/clip_shapes --out=measured
+
+DIR gets summary.json and reconstructions.png: images, what came back of them, and their codes. PSNR in dB, SSIM, the shares of
+codes that are in use and how many are as if equally frequent; rFID, the Frechet distance between images and what came back, by
+features that stand in its name.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax.data.dataset import Dataset
+from genjax.errors import RequestError, exit_code
+from genjax.evaluation.images.collection import collect
+from genjax.evaluation.images.frechet import frechet_distance
+from genjax.parallel import processes
+from genjax.sampling import writers
+from genjax.sampling.judges import feature_network
+from genjax.sampling.loop import Sampler
+from genjax.sampling.measuring import images_of, own_data
+from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
+from genjax.sampling.summaries import write_json
+from genjax.tasks.autoencoder import AutoencoderTask
+from genjax.tasks.autoencoder_requests import RequestOfData
+
+SHOWN = 24  # images in the picture
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m genjax.sampling.reconstruction_evaluation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument("--workdir", required=True, help="a run directory of train.py, of task autoencoder")
+    result.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    result.add_argument("--checkpoint", type=int, default=None, help="a step (default: the newest)")
+    result.add_argument(
+        "--features", default="", metavar="RUN", help="rFID by the features of a run of task classification or contrastive"
+    )
+    result.add_argument("--reference", choices=("train", "held_out"), default="held_out", help="which images (default held_out)")
+    return result
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures, writes; returns the content of summary.json.
+
+    Raises:
+        GenjaxError: anything that the person at the keyboard can mend.
+    """
+    folder, workdir = Path(options.out), Path(options.workdir)
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"{folder} already holds files; choose another --out.")
+    processes.initialize()
+    task = run_task(workdir)
+    if not isinstance(task, AutoencoderTask):
+        raise RequestError(f"{workdir} is no run of task 'autoencoder'.")
+    variables = run_variables(workdir, task, options.checkpoint)
+    network = feature_network(options.features) if options.features else None
+    dataset = own_data(read_config(workdir), workdir, options.reference)
+    figures = reconstruction_figures(task, variables, dataset)
+    if network is not None:
+        back = jax.jit(lambda images: task.sample(variables, {"image": images, "row": np.zeros(len(images))}, None)["value"])
+        real = collect(network, images_of(dataset))
+        given = (images[..., : task.medium.channels] for images in images_of(dataset))
+        made = collect(network, (np.broadcast_to(back(images), (*images.shape[:3], 3)) for images in given))
+        figures[f"rfid/{network.name}"] = frechet_distance(made.pool, real.pool)
+    summary = {
+        "checkpoint": options.checkpoint if options.checkpoint is not None else newest_checkpoint(workdir),
+        "images": dataset.batches.rows.num_rows,
+        "reference": options.reference,
+        "figures": figures,
+    }
+    if processes.is_main():
+        write_json(folder / "summary.json", summary)
+        first = next(images_of(dataset))[:SHOWN, ..., : task.medium.channels]
+        shown = Sampler(task)(variables, [RequestOfData(beside=True, codes=True, pixels=image) for image in first])
+        writers.write(shown, folder / "reconstructions.png")
+        listed = "\n".join(f"  {name}: {value:.4g}" for name, value in figures.items())
+        print(f"{summary['images']:,} images\n{listed}", flush=True)
+    return summary
+
+
+def reconstruction_figures(task: AutoencoderTask, variables: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+    """The task's own figures over one epoch of a dataset."""
+    evaluate = jax.jit(task.evaluate)
+    totals: dict[str, tuple[Any, float]] = {}
+    left = dataset.batches.rows.num_rows
+    for batch in dataset.iterate():
+        counted = {"image": batch["image"], "mask": (np.arange(dataset.batch_size) < left).astype(np.int32)}
+        found = jax.device_get(evaluate(variables, counted, jax.random.key(0)))
+        for name, (total, weight) in found.items():
+            before = totals.get(name, (0.0, 0.0))
+            totals[name] = before[0] + np.asarray(total, np.float64), before[1] + float(weight)
+        left -= dataset.batch_size
+        if left <= 0:
+            break
+    means = {name: total / weight for name, (total, weight) in totals.items()}
+    return dict(task.summarize({name: mean if np.ndim(mean) else float(mean) for name, mean in means.items()}))
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    return exit_code(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
