@@ -1,13 +1,15 @@
 """From the config section `data` to datasets."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from genjax.config import choose
+from genjax.config import choose, structure
 from genjax.data.captioned_shapes import build_captioned_shapes, describe_captioned_shapes
 from genjax.data.code.build import build_code, describe_code
 from genjax.data.dataset import Datasets
+from genjax.data.image_codes import CodesConfig, described, plain_section, with_codes
 from genjax.data.image_pairs import build_image_pairs, describe_image_pairs
 from genjax.data.image_questions import build_image_questions, describe_image_questions
 from genjax.data.image_texts import build_image_texts, describe_image_texts
@@ -20,6 +22,7 @@ from genjax.data.shapes import build_shapes, describe_shapes
 from genjax.data.sounds import build_sounds, describe_sounds
 from genjax.data.speech import build_speech, describe_speech
 from genjax.data.text import build_text, describe_text
+from genjax.errors import ConfigError
 
 DATASETS = {
     "text": build_text,
@@ -72,7 +75,13 @@ def build(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Da
         DataError: data that is missing, empty, too short or not what it should be.
     """
     kind = choose("data.name", config.get("name", "text"), DATASETS)
-    return kind(config, seed=seed, cache_dir=cache_dir)
+    if not config.get("codes"):
+        return kind(config, seed=seed, cache_dir=cache_dir)
+    if config.get("augmentation"):
+        raise ConfigError("data.augmentation changes images, and data.codes are of images as they are; leave one of both out.")
+    section = {name: value for name, value in config.items() if name != "codes"}
+    plain = kind(plain_section(config), seed=0, cache_dir=cache_dir)
+    return with_codes(kind(section, seed=seed, cache_dir=cache_dir), plain, _codes(config))
 
 
 def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Any:
@@ -83,4 +92,12 @@ def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Any:
     Raises:
         ConfigError: unknown or wrong key.
     """
-    return choose("data.name", config.get("name", "text"), DESCRIPTIONS)(config, tokenizer)
+    kind = choose("data.name", config.get("name", "text"), DESCRIPTIONS)
+    if not config.get("codes"):
+        return kind(config, tokenizer)
+    section = {name: value for name, value in config.items() if name != "codes"}
+    return replace(kind(section, tokenizer), codes=described(_codes(config)))
+
+
+def _codes(config: Mapping[str, Any]) -> CodesConfig:
+    return structure(CodesConfig, config["codes"], "config.data.codes")

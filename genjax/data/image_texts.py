@@ -19,6 +19,7 @@ from genjax.data.draws import uniforms
 from genjax.data.found import save_found
 from genjax.data.hashing import digest
 from genjax.data.image_arrays import decode_images
+from genjax.data.image_codes import CodesInfo
 from genjax.data.image_files import is_image
 from genjax.data.images import hold_out
 from genjax.data.metadata import METADATA, Line, metadata_of, read_metadata
@@ -85,6 +86,7 @@ class ImageTextsInfo:
         pairs: whether a row has two images.
         canonical: whether texts are prepared as for SigLIP, see `text_rows`.
         num_rows: of an epoch; num_texts that they are drawn from, words not counted.
+        codes: what stands in the place of images, or None.
     """
 
     tokenizer: Tokenizer | None
@@ -99,6 +101,7 @@ class ImageTextsInfo:
     canonical: bool = False
     num_rows: int = 0
     num_texts: int = 0
+    codes: CodesInfo | None = None
 
     @property
     def attributes(self) -> tuple[()]:

@@ -54,7 +54,7 @@ def sources(section: Mapping[str, Any], kept: Path | None = None) -> dict[str, S
         if taken is not None and taken.step not in checkpoint_steps(run / "checkpoints"):
             found[name] = taken  # its weights are in the run's own checkpoints
             continue
-        source = taken and Source(place, taken.step, _digest(run, taken.step)) or _newest(name, place, run)
+        source = taken and Source(place, taken.step, _digest(run, taken.step)) or newest_source(name, place)
         if taken is not None and source.digest != taken.digest:
             raise ConfigError(
                 f"config.task.{name}: {place} is not what this run began with: step {source.step:,} has the digest "
@@ -96,7 +96,9 @@ def _taken(kept: Path | None, name: str) -> Source | None:
         raise CheckpointError(f"{file} cannot be read: {error}.") from error
 
 
-def _newest(name: str, place: str, run: Path) -> Source:
+def newest_source(name: str, place: str) -> Source:
+    """A run at its newest checkpoint. Raises ConfigError: no run, or none with a checkpoint; `name` is the key that names it."""
+    run = Path(place).expanduser()
     if not (run / "config.json").is_file():
         raise ConfigError(f"config.task.{name} names {place}, but there is no run; train it first, or name its directory.")
     steps = checkpoint_steps(run / "checkpoints")

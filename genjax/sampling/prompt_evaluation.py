@@ -5,10 +5,11 @@ python -m genjax.sampling.prompt_evaluation --workdir=runs/dalle_shapes --captio
 python -m genjax.sampling.prompt_evaluation --workdir=runs/dalle_shapes --sweep=1,2,3,5 --out=traded
 python -m genjax.sampling.prompt_evaluation --workdir=runs/dalle_emoji --clip=runs/emoji --out=measured
 
-Of drawn shapes code reads from each picture how much of its caption is there (`alignment`, and of each attribute;
-`alignment_whole`: everything). With --clip, a contrastive run compares pictures with their own captions and with other ones. `diversity` is how far
-apart two pictures of one caption lie, as a share of the distance of two captions' pictures. DIR gets summary.json, samples.png
-and, with --sweep, tradeoff.png. Further options are those of the run's requests, such as --guidance, --temperature, --candidates.
+Of drawn shapes code reads from each picture how much of its caption is there: `alignment`, the same of each attribute, and
+`alignment_whole`, everything. With --clip, a contrastive run compares pictures with their own captions and with other ones.
+`diversity` is how far apart two pictures of one caption lie, as a share of the distance of two captions' pictures. DIR gets
+summary.json, samples.png and, with --sweep, tradeoff.png. Further options are those of the run's requests, such as --guidance,
+--temperature and --candidates.
 """
 
 import argparse

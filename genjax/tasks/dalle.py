@@ -15,12 +15,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from genjax import decoding
 from genjax.config import structure
+from genjax.data.image_codes import CodesInfo
 from genjax.data.image_texts import ImageTextsInfo
-from genjax.errors import ConfigError
+from genjax.errors import ConfigError, RequestError
 from genjax.layers.cache import KVCache, init_cache
 from genjax.models.dalle import DALLE, DALLEConfig, keys_seen, padded, parameter_count, sequences
 from genjax.tasks.autoencoder import AutoencoderTask
-from genjax.tasks.autoencoder_networks import COMPONENT, Grid
+from genjax.tasks.autoencoder_networks import COMPONENT
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Task, Turn, Variables, mean_of
 from genjax.tasks.contrastive import Contrastive
@@ -40,8 +41,8 @@ class DALLETaskConfig:
 
     model: Mapping[str, Any]  # fields of DALLEConfig; what the data and the first stage say need not be set
     name: str = "dalle"
-    first_stage: str = ""  # a run of task autoencoder
-    first_stage_digest: str = ""  # of its weights, if it is to be checked
+    first_stage: str = ""  # a run of task autoencoder; where data.codes are at hand it is needed only to draw
+    first_stage_digest: str = ""  # of its weights, if it is to be checked; that of data.codes always is
     ranker: str = ""  # a run of task contrastive, by which candidates are chosen
     ranker_digest: str = ""
     text_weight: float = 0.125  # of the text's loss; the image's has the rest (Ramesh et al., 2021, section 2.2)
@@ -62,7 +63,7 @@ class DALLETask(BaseTask):
     and key that its pattern sees; and the first stage's encoder, which is not trained."""
 
     model_config: DALLEConfig
-    first_stage: AutoencoderTask
+    first_stage: AutoencoderTask | None
     ranker: Contrastive | None
     config: DALLETaskConfig
     info: ImageTextsInfo
@@ -76,18 +77,19 @@ class DALLETask(BaseTask):
 
     @property
     def medium(self) -> Images:
+        """What is drawn. Raises RequestError: without a first stage, nothing is."""
+        if self.first_stage is None:
+            raise RequestError("this run has codes and no first stage to draw them; set config.task.first_stage to its run.")
         return self.first_stage.medium
 
     @property
-    def grid(self) -> Grid:
-        """Of an image's codes."""
-        return self.first_stage.code_grids[0]
-
-    @property
     def batch_spec(self):
-        rows, number = self.info.batch_size, jnp.int32
-        return {
-            "image": jax.ShapeDtypeStruct((rows, *self.medium.shape), jnp.uint8),
+        rows, number, c = self.info.batch_size, jnp.int32, self.model_config
+        if self.info.codes:
+            seen = {"codes": jax.ShapeDtypeStruct((rows, c.rows, c.columns), number)}
+        else:
+            seen = {"image": jax.ShapeDtypeStruct((rows, *self.medium.shape), jnp.uint8)}
+        return seen | {
             "tokens": jax.ShapeDtypeStruct((rows, self.info.context_length), number),
             "mask": jax.ShapeDtypeStruct((rows,), number),
         }
@@ -99,7 +101,8 @@ class DALLETask(BaseTask):
     def init(self, key):
         keys = jax.random.split(key, 3)
         variables = {GPT: self.model.init(keys[0], jnp.zeros((1, 8), jnp.int32))}
-        variables["first_stage"] = self.first_stage.init(keys[1])[COMPONENT]
+        if self.first_stage:
+            variables["first_stage"] = self.first_stage.init(keys[1])[COMPONENT]
         if self.ranker:
             variables["ranker"] = self.ranker.init(keys[2])["towers"]
         return variables
@@ -129,7 +132,10 @@ class DALLETask(BaseTask):
     def _nats(self, variables, batch, dropout_key, text_key):
         """Of each token of texts (0 where a row is told none), of each code, and which codes are the likeliest."""
         c = self.model_config
-        codes = jax.lax.stop_gradient(self.codes_of(variables, self.medium.to_model(batch["image"])))
+        if self.info.codes:
+            codes = batch["codes"].reshape(len(batch["codes"]), -1)
+        else:
+            codes = jax.lax.stop_gradient(self.codes_of(variables, self.medium.to_model(batch["image"])))
         texts = self.texts_of(batch["tokens"])
         told = jnp.ones((len(texts), 1), bool)
         if text_key is not None:
@@ -252,7 +258,7 @@ class DALLETask(BaseTask):
         c = self.model_config
         kernels = parameter_count(c) - (c.text_length + 1 + c.rows + c.columns) * c.embed_dim
         attention = 12.0 * c.embed_dim * sum(keys_seen(c))
-        encoder = self.first_stage.flops_per_image / 2
+        encoder = 0.0 if self.info.codes else self.first_stage.flops_per_image / 2
         return self.info.batch_size * (c.length * (6.0 * kernels + attention) + encoder)
 
     @property
@@ -264,7 +270,10 @@ class DALLETask(BaseTask):
         c = self.model_config
         patterns = ", ".join(dict.fromkeys(c.layer_patterns()))
         ranked = f"; candidates are ranked by {self.config.ranker}" if self.ranker else ""
-        return (f"data: {self.info}", f"{c.text_length} tokens of text and {self.grid}; attention: {patterns}{ranked}")
+        return (
+            f"data: {self.info}",
+            f"{c.text_length} tokens of text and {c.rows}x{c.columns} codes of {c.codes:,}; attention: {patterns}{ranked}",
+        )
 
 
 def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) -> DALLETask:
@@ -275,6 +284,29 @@ def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) ->
             "config.task.name 'dalle' needs images with texts; set config.data.name to 'image_texts' or 'captioned_shapes'."
         )
     stage = adopted.get("first_stage")
+    if stage is not None or not info.codes:
+        _check_stage(config, stage, info)
+    ranker = adopted.get("ranker")
+    if ranker is not None and not isinstance(ranker, Contrastive):
+        raise ConfigError(f"config.task.ranker {config.ranker} is no run of task 'contrastive'; name one.")
+    codes, whose = info.codes, "data.codes has"
+    if stage is not None:
+        (grid,) = stage.code_grids
+        codes, whose = CodesInfo(grid.bottleneck.codes, grid.rows, grid.columns), f"the first stage {config.first_stage} makes"
+    told = {name: getattr(codes, name) for name in ("codes", "rows", "columns")}
+    for name, number in told.items():
+        if config.model.get(name, number) != number:
+            raise ConfigError(
+                f"config.task.model.{name} is {config.model[name]}, but {whose} {codes.rows}x{codes.columns} codes of "
+                f"{codes.codes:,}; set it to {number}, or leave it out."
+            )
+    texts = {"text_vocab": info.vocab_size or 0, "text_length": info.context_length}
+    network = structure(DALLEConfig, dict(config.model) | told | texts, "config.task.model")
+    return DALLETask(network, stage, ranker, config, info)
+
+
+def _check_stage(config: DALLETaskConfig, stage: Task | None, info: ImageTextsInfo) -> None:
+    """Raises ConfigError: no first stage, one of other images than the data's, or another than made its codes."""
     if not isinstance(stage, AutoencoderTask) or len(stage.code_grids) != 1 or stage.code_grids[0].bottleneck.depth != 1:
         given = f" {config.first_stage}" if stage else ""
         raise ConfigError(f"config.task.first_stage{given} must name a run of task 'autoencoder' with one code for each place.")
@@ -284,17 +316,9 @@ def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) ->
             f"the first stage {config.first_stage} reads images of {medium.height}x{medium.width}x{medium.channels}, and the "
             f"data has {info.height}x{info.width}x{info.channels}; set config.data.image_size and channels to the first stage's."
         )
-    ranker = adopted.get("ranker")
-    if ranker is not None and not isinstance(ranker, Contrastive):
-        raise ConfigError(f"config.task.ranker {config.ranker} is no run of task 'contrastive'; name one.")
-    grid = stage.code_grids[0]
-    told = {"codes": grid.bottleneck.codes, "rows": grid.rows, "columns": grid.columns}
-    for name, number in told.items():
-        if config.model.get(name, number) != number:
-            raise ConfigError(
-                f"config.task.model.{name} is {config.model[name]}, but the first stage {config.first_stage} makes {grid}; "
-                f"set it to {number}, or leave it out."
-            )
-    texts = {"text_vocab": info.vocab_size or 0, "text_length": info.context_length}
-    network = structure(DALLEConfig, dict(config.model) | told | texts, "config.task.model")
-    return DALLETask(network, stage, ranker, config, info)
+    made = info.codes.digest if info.codes else ""
+    if made and config.first_stage_digest and made != config.first_stage_digest:
+        raise ConfigError(
+            f"data.codes are of a first stage of digest {made}, and config.task.first_stage {config.first_stage} has "
+            f"{config.first_stage_digest}; run genjax.sampling.encode with this first stage."
+        )

@@ -59,7 +59,7 @@ def prepare(requests: Sequence[DALLERequest], task: "DALLETask") -> list[Batch]:
     Raises:
         RequestError: a text that is too long, an image of another size, or what does not go together.
     """
-    c = task.model_config
+    c, _ = task.model_config, task.medium  # which complains where nothing can be drawn
     for request in requests:
         _check(request, task)
     texts = _texts([request.prompt for request in requests], task)

@@ -129,7 +129,8 @@ def make_plan(
     taken = sources(config.task, adopted_dir) if with_data else {}
     places = {name: Path(place).expanduser() for name, place in tasks.adopted_runs(config.task).items()}
     places |= {name: adopted_dir / name for name in places if adopted_dir and (adopted_dir / name / SOURCE).is_file()}
-    task = tasks.build(config.task, info, {name: run_task(place) for name, place in places.items()})
+    section = {**config.task, **{f"{name}_digest": source.digest for name, source in taken.items()}}
+    task = tasks.build(section, info, {name: run_task(place) for name, place in places.items()})
     _check_sections(config, task)
     if datasets:
         _check_batch_spec(datasets.train.spec, task.batch_spec)

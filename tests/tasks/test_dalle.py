@@ -13,7 +13,8 @@ from PIL import Image
 
 from genjax import data, sampling, training
 from genjax.data.text_rows import text_rows
-from genjax.errors import ConfigError, RequestError
+from genjax.errors import ConfigError, DataError, RequestError
+from genjax.sampling import encode
 from genjax.sampling.run import run_task
 from genjax.tasks.dalle import DALLETaskConfig
 from genjax.tasks.dalle_requests import DALLERequest, _texts
@@ -75,7 +76,7 @@ def test_a_run_takes_over_the_networks_of_others(runs, opened):
     jax.tree.map(np.testing.assert_array_equal, variables["ranker"], ranker["towers"])
     source = json.loads((runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())
     assert source["step"] == 2 and len(source["digest"]) == 12
-    assert str(task.grid) == "8x8 codes of 16"
+    assert (task.model_config.rows, task.model_config.columns, task.model_config.codes) == (8, 8, 16)
 
 
 def test_it_needs_them_no_more(runs, opened, tmp_path):
@@ -261,6 +262,30 @@ def test_requests_that_cannot_be(opened, changes, message, tmp_path):
     changes = {name: str(tmp_path / "small.png") if value == "SMALL" else value for name, value in changes.items()}
     with pytest.raises(RequestError, match=message):
         opened[0].prepare([DALLERequest(**{"prompt": "a red circle", **changes})])
+
+
+def test_codes_that_were_computed_before(runs, opened, tmp_path):
+    """The same losses as with encoding in every step; not with another first stage, or for other data."""
+    assert encode.main([f"--workdir={runs / 'stage'}", f"--out={tmp_path / 'codes'}"]) == 0
+    settings = config(dalle(runs, prompts=()))
+    read = settings | {"data": SHAPES | {"codes": {"path": str(tmp_path / "codes")}}}
+    training.train(settings, tmp_path / "images")
+    training.train(read, tmp_path / "read")
+    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("images", "read")]
+    one, two = ([json.loads(line) for line in found] for found in lines)
+    for name in ("loss", "held_out/image"):
+        first, second = ([line[name] for line in found if name in line] for found in (one, two))
+        assert first and first == pytest.approx(second, rel=1e-5)
+    training.train(read | {"task": dalle(runs, first_stage="", ranker="", prompts=())}, tmp_path / "alone")
+    with pytest.raises(RequestError, match="no first stage to draw them"):
+        run_task(tmp_path / "alone").prepare([DALLERequest("a red circle")])
+    training.train(config(STAGE) | {"seed": 2}, tmp_path / "other")
+    with pytest.raises(ConfigError, match="data.codes are of a first stage of digest"):
+        training.train(read | {"task": dalle(runs, first_stage=str(tmp_path / "other"))}, tmp_path / "wrong")
+    with pytest.raises(DataError, match="are of other data than config.data"):
+        training.train(read | {"data": read["data"] | {"num_images": 65}}, tmp_path / "wrong")
+    with pytest.raises(DataError, match="holds no codes.json that can be read"):
+        training.train(read | {"data": SHAPES | {"codes": {"path": str(tmp_path)}}}, tmp_path / "wrong")
 
 
 def test_without_a_ranker_there_is_no_choice(runs, opened):
