@@ -74,3 +74,19 @@ def recipe(data: Mapping[str, Any], bottleneck: Mapping[str, Any], *, steps: int
             },
         }
     )
+
+
+def vqgan(data: Mapping[str, Any], bottleneck: Mapping[str, Any], *, features: str) -> ConfigDict:
+    """The same with features of another run and, in the second half, a discriminator of patches."""
+    steps = 1200
+    task = {
+        "perceptual": 0.2,
+        "features": features,
+        "adversarial": 0.3,
+        "adversarial_start": steps // 2,
+        "discriminator": {"width": 32, "layers": 2, "norm": "batch"},
+    }
+    judge = {"name": "adam", "schedule": "constant", "peak_lr": 5e-4, "b1": 0.5, "b2": 0.9}
+    config = recipe(data, bottleneck, steps=steps, **task)
+    config.discriminator_optimizer = ConfigDict(judge)
+    return config

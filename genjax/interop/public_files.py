@@ -141,6 +141,18 @@ def is_vgg(path: Path | str) -> bool:
     return any(key.startswith("features.") for key in _open(Path(path)))
 
 
+def first_stage_in(path: Path | str) -> str | None:
+    """Which layout of autoencoders a file or folder has, "vqgan" or "openai_dvae"; None: neither, or nothing that can be read."""
+    path = Path(path)
+    files = (path / "model.safetensors", path / "encoder.safetensors") if path.is_dir() else (path,)
+    if not any(file.is_file() for file in files) or (path.is_dir() and (path / "config.json").exists()):
+        return None
+    keys = {key.removeprefix("first_stage_model.") for key in _open(path)}
+    if "encoder.down.0.block.0.conv1.weight" in keys:
+        return "vqgan"
+    return "openai_dvae" if "encoder.blocks.input.w" in keys else None
+
+
 def save(layout: str, config: Any, variables: Mapping[str, Any], folder: Path | str, overwrite: bool = False) -> None:
     """Writes `model.safetensors`, whose names are the public code's, into a folder; see `save_several`."""
     save_several(folder, {"model": (layout, config, variables)}, overwrite)

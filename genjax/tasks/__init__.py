@@ -15,7 +15,7 @@ from genjax import data
 from genjax.config import choose
 from genjax.data.tokenizers.fim import find_sentinels
 from genjax.errors import CheckpointError, ConfigError
-from genjax.interop import gan_files, huggingface, open_clip, pipelines
+from genjax.interop import gan_files, huggingface, open_clip, pipelines, public_files
 from genjax.parallel import rules as axis_rules
 from genjax.tasks.contract import Task
 
@@ -68,6 +68,7 @@ def _module(section: Mapping[str, Any]) -> ModuleType:
 
 OPEN_CLIP = "open_clip"  # a folder in that layout, which has no `model_type`
 GAN_FILES = "GAN"  # files that are told by their names, and have no config
+FIRST_STAGE = "first stage"  # files that are told by their tensors, and have none
 
 # Weights folders: the `model_type` of their config.json, and the module whose `from_weights(folder, tokenizer, dtype)` makes
 # the task. A model whose tokenizer can ask for the middle of a text is a code model.
@@ -83,6 +84,9 @@ WEIGHTS = {
     "siglip": "genjax.tasks.contrastive",
     OPEN_CLIP: "genjax.tasks.contrastive",
     "UNet2DModel": "genjax.tasks.diffusion_weights",
+    "VQModel": "genjax.tasks.autoencoder",
+    "AutoencoderKL": "genjax.tasks.autoencoder",
+    FIRST_STAGE: "genjax.tasks.autoencoder",
     GAN_FILES: "genjax.tasks.gan_folders",
 }
 
@@ -117,6 +121,8 @@ def weights_task(folder: Path | str, *, dtype: str = "float32") -> Task:
 
 
 def _kind_of(path: Path) -> str:
+    if public_files.first_stage_in(path):
+        return FIRST_STAGE
     if gan_files.kind_of(path):
         return GAN_FILES
     return OPEN_CLIP if open_clip.is_open_clip(path) else huggingface.read_config(pipelines.network_folder(path))[0]

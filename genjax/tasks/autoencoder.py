@@ -7,6 +7,7 @@ step, and from then on there are two turns (Esser et al., 2021, section 3.1).
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 
 from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName
 from genjax.config import structure
+from genjax.data.images import ImagesInfo
 from genjax.errors import ConfigError
 from genjax.evaluation.images import similarity
 from genjax.interop import public_files
@@ -352,6 +354,15 @@ class AutoencoderTask(BaseTask):
 def _falling(step: Float[Array, ""], steps: int) -> Float[Array, ""]:
     """From 1 to 0 in so many steps, along half a cosine."""
     return 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) if steps else jnp.zeros(())
+
+
+def from_weights(folder: Path, tokenizer: Any, dtype: str = "float32") -> AutoencoderTask:
+    """The task for what others have published; images are brought to the size that a folder of diffusers names, or to 256x256."""
+    network, size = autoencoder_weights.read(folder, dtype)
+    info = ImagesInfo(1, size, size, network.channels, ())
+    pixels = "logit_laplace" if isinstance(network, DVAEConfig) else "absolute"
+    config = AutoencoderTaskConfig({}, pixels=pixels)
+    return AutoencoderTask(network, Images(size, size, network.channels), None, None, config, info)
 
 
 def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) -> AutoencoderTask:

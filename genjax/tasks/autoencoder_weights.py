@@ -6,12 +6,28 @@ from typing import Any
 
 from genjax.errors import CheckpointError, ConfigError
 from genjax.interop import autoencoder as names
-from genjax.interop import huggingface, public_files
+from genjax.interop import folders, huggingface, public_files
 from genjax.models.autoencoder_config import AutoencoderConfig
 from genjax.models.openai_dvae import DVAEConfig
 from genjax.tasks.autoencoder_networks import COMPONENT, NetworkConfig
 from genjax.tasks.contract import Variables
 from genjax.tasks.gan_weights import in_float32, placed
+
+UNTOLD_SIZE = 256  # of images, where a file does not say
+
+
+def read(folder: Path, dtype: str) -> tuple[NetworkConfig, int]:
+    """The config of what was published, and the height and width of images that are shown to it.
+
+    Raises:
+        CheckpointError: none of the layouts that `load` reads.
+    """
+    layout = public_files.first_stage_in(folder)
+    if layout:
+        return replace(public_files.read_config(layout, folder), dtype=dtype), UNTOLD_SIZE
+    _, config = huggingface.read_config(folder)
+    size = folders.read_json(folder / huggingface.CONFIG).get("sample_size") or UNTOLD_SIZE
+    return replace(config, dtype=dtype), max(size) if isinstance(size, list | tuple) else size
 
 
 def load(config: NetworkConfig, folder: str, shardings: Variables | None) -> Variables:
@@ -24,7 +40,8 @@ def load(config: NetworkConfig, folder: str, shardings: Variables | None) -> Var
         place = None if shardings is None else shardings[COMPONENT]["params"]
         return {COMPONENT: {"params": huggingface.load(folder, place, config=config)}}
     layout = "openai_dvae" if isinstance(config, DVAEConfig) else "vqgan"
-    found, variables = public_files.load(layout, folder)
+    settings = {} if isinstance(config, DVAEConfig) else {"groups": config.groups}
+    found, variables = public_files.load(layout, folder, **settings)
     if replace(found, dtype=config.dtype) != config:
         raise CheckpointError(f"{folder} holds {found}; config.task.model describes {config}.")
     return placed({COMPONENT: variables}, shardings)

@@ -1,0 +1,14 @@
+"""VQGAN on drawn shapes: the VQ-VAE of vqvae_shapes.py, with the features of a CLIP and a discriminator of patches.
+
+    python train.py --config=configs/clip/shapes.py --workdir=runs/clip_shapes
+    python train.py --config=configs/autoencoder/vqgan_shapes.py --workdir=runs/vqgan_shapes
+    python sample.py --workdir=runs/vqgan_shapes --image=pictures --beside --codes --out=back
+
+Hardware: two CPU cores, at most half an hour. Not yet measured.
+"""
+
+from first_stage import SHAPES, vqgan
+
+
+def get_config():
+    return vqgan(SHAPES, {"name": "vector", "codes": 128, "width": 32, "restart": 0.1}, features="runs/clip_shapes")
