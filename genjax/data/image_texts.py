@@ -1,6 +1,6 @@
-"""Images with texts (`data.name = "image_texts"`): a folder or an archive with metadata.jsonl, one text drawn for each row.
+"""Images with texts (`data.name = "image_texts"`): a folder, an archive or shards of several, one text drawn for each row.
 
-Each line of a metadata.jsonl has the texts of one image beside its name, see `genjax.data.metadata`.
+A metadata.jsonl has the texts of the images, or files beside them do, as in WebDataset: see `genjax.data.metadata`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from genjax.data.image_arrays import decode_images
 from genjax.data.image_codes import CodesInfo
 from genjax.data.image_files import is_image
 from genjax.data.images import hold_out
-from genjax.data.metadata import METADATA, Line, metadata_of, read_metadata
+from genjax.data.metadata import METADATA, Line, metadata_of, read_beside, read_metadata, texts_beside
 from genjax.data.sources.trees import Tree
 from genjax.data.text_config import TokenizerConfig
 from genjax.data.text_rows import text_rows
@@ -40,7 +40,9 @@ class ImageTextsDataConfig:
     """Images with texts, from their source to the rows of a batch."""
 
     name: str = "image_texts"
-    path: str = ""  # a folder, or a .zip or .tar archive, with metadata.jsonl; $NAME and ~ are expanded
+    # A folder, or .zip or .tar archives (a glob names several), with metadata.jsonl or a .txt or .json beside each image; $NAME
+    # and ~ are expanded.
+    path: str = ""
     evaluation_fraction: float = 0.1  # of the file names, chosen by hash: a picture of the same name is held out in every view
     # Folders that hold pictures of the same things under the same file names: a row then has two pictures, of two views drawn
     # in training (`image` and `second_image`), or of the first and the second one.
@@ -146,7 +148,11 @@ def build_image_texts(config: Mapping[str, Any], *, seed: int, cache_dir: Path |
     tree = Tree(config.path, is_image)
     found = decode_images(tree, config.image_size, config.fit, config.channels, cache_dir)
     lines = metadata_of(config.path)
-    things = read_described(config, lines, found.names)
+    told = list(read_metadata(lines, optional=True))
+    if not told:
+        lines = texts_beside(config.path)
+        told = list(read_beside(lines, found.names, config.text_field))
+    things = read_described(config, lines.title, told, found.names)
     held_out = hold_out([PurePosixPath(thing.name).name for thing in things], config.evaluation_fraction)
     train = [thing for thing, out in zip(things, held_out, strict=True) if not out]
     evaluation = [thing for thing, out in zip(things, held_out, strict=True) if out]
@@ -183,32 +189,32 @@ def describe_image_texts(config: Mapping[str, Any], tokenizer: Tokenizer | None 
     return ImageTextsInfo(tokenizer, vocab_size, c.context_length, c.batch_size, *size, c.fit, bool(c.views))
 
 
-def read_described(config: ImageTextsDataConfig, tree: Tree, names: Sequence[str]) -> list[Described]:
-    """What the metadata says of the images, in its order.
+def read_described(config: ImageTextsDataConfig, title: str, lines: Sequence[Line], names: Sequence[str]) -> list[Described]:
+    """What lines say of the images, in their order.
 
     With views, things that lack a picture in one of them are left out; the texts are those of the first view.
 
     Args:
-        tree: of the metadata files.
+        title: of their place, for messages.
         names: paths of the images within their place.
 
     Raises:
-        DataError: no metadata, a line that is none, an image that it names and that is not there, or nothing left.
+        DataError: an image that is named and that is not there, or nothing left.
     """
     numbers = {name: number for number, name in enumerate(names)}
     found: dict[str, dict[str, Described]] = {}  # by folder, by file name
-    for line in read_metadata(tree):
+    for line in lines:
         place = PurePosixPath(line.folder).name if config.views else line.folder
         thing = _described(config, line, numbers)
         found.setdefault(place, {})[thing.name] = thing
     if not config.views:
         return [thing for entries in found.values() for thing in entries.values()]
     if absent := [view for view in config.views if view not in found]:
-        raise DataError(f"data.views names {absent[0]!r}, but {tree.title} has {METADATA} in {', '.join(sorted(found))}.")
+        raise DataError(f"data.views names {absent[0]!r}, but {title} has {METADATA} in {', '.join(sorted(found))}.")
     views = [found[view] for view in config.views]
     whole = [name for name in views[0] if all(name in view for view in views)]
     if not whole:
-        raise DataError(f"no file name of {tree.title} is in all of {', '.join(config.views)}; check data.views.")
+        raise DataError(f"no file name of {title} is in all of {', '.join(config.views)}; check data.views.")
     together = {name: tuple(view[name].images[0] for view in views) for name in whole}
     return [Described(name, together[name], views[0][name].texts, views[0][name].words) for name in whole]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -142,3 +143,54 @@ def test_five_captions_of_a_photograph(data_folder):
     assert sets.train.info.num_texts == 5 * sets.train.info.num_rows
     assert sets.train.info.num_rows + sets.evaluation.info.num_rows == 900
     assert sets.train.batch(0)["image"].shape == (4, 32, 32, 3)
+
+
+def webdataset(count, first=0):
+    """The members of one shard: an image, its text and an object with words for each key."""
+    files = {}
+    for i in range(first, first + count):
+        files[f"{i:04}.png"] = noise_png(i)
+        files[f"{i:04}.txt"] = f"a {WORDS[i % 8]}\n".encode()
+        files[f"{i:04}.json"] = json.dumps({"keywords": [WORDS[i % 8], "thing"]}).encode()
+    return files
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("place", ["glob", "folder", "one"])
+def test_shards_of_webdataset_are_as_metadata_says(tmp_path, place):
+    """Several archives, or one: the same images and texts as those of a folder with a metadata.jsonl."""
+    names = [f"{i:04}.png" for i in range(12)]
+    plain = build(
+        write_zip(tmp_path / "set.zip", {n: noise_png(i) for i, n in enumerate(names)} | {"metadata.jsonl": metadata(names)})
+    )
+    (tmp_path / "shards").mkdir()
+    for number in range(1 if place == "one" else 3):
+        count = 12 if place == "one" else 4
+        write_tar(tmp_path / "shards" / f"part-{number}.tar", webdataset(count, number * count))
+    path = {"glob": "shards/part-*.tar", "folder": "shards", "one": "shards/part-0.tar"}[place]
+    sets = build(tmp_path / path, words_field="keywords")
+    found, expected = (
+        sorted((image.tobytes(), thing.texts) for image, thing in zip(rows(part)["image"], part.batches.rows.things, strict=True))
+        for part in (sets.evaluation or sets.train, plain.evaluation or plain.train)
+    )
+    everything = [thing for part in (sets.train, sets.evaluation) if part for thing in part.batches.rows.things]
+    assert len(everything) == 12 and all(thing.words == (thing.texts[0][2:], "thing") for thing in everything)
+    if place == "one":  # whose file names are those of the zip, and so what is held out
+        assert found == expected
+
+
+def test_shards_that_say_nothing(tmp_path):
+    write_tar(tmp_path / "set.tar", {f"{i}.png": noise_png(i) for i in range(3)})
+    with pytest.raises(DataError, match="holds no metadata.jsonl, .* and no .txt or .json beside them"):
+        build(tmp_path / "set.tar")
+    write_tar(tmp_path / "bad.tar", {"0.png": noise_png(0), "0.json": b"[1"})
+    with pytest.raises(DataError, match="0.json is no object in JSON"):
+        build(tmp_path / "bad.tar")

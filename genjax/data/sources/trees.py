@@ -1,17 +1,18 @@
-"""The files below a folder or within an archive, whichever of the two a path names."""
+"""The files below a folder or within archives, whichever of the two a path names."""
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from genjax.data.hashing import digest
-from genjax.data.sources.archives import is_archive, members
+from genjax.data.sources.archives import archive_stem, is_archive, members
 from genjax.data.sources.files import find_files, hash_files
 from genjax.errors import DataError
 
 
 class Tree:
-    """A folder, or a zip or tar archive.
+    """A folder, a zip or tar archive, or several of them (shards: a glob, or a folder with nothing else in it), in which a path
+    begins with the archive's name without its ending.
 
     Args:
         path: `~` and `$NAME` are expanded.
@@ -21,7 +22,7 @@ class Tree:
 
     Attributes:
         title: for messages.
-        files: what is hashed: the archive, or the wanted files of the folder.
+        files: what is hashed: the archives, or the wanted files of the folder.
 
     Raises:
         DataError: nothing there, or another kind of file.
@@ -30,8 +31,8 @@ class Tree:
     def __init__(self, path: str, wanted: Callable[[str], bool], selection: str = ""):
         found = find_files(path)
         self.title, self.wanted, self.selection = path, wanted, selection
-        self.archive = found[0] if len(found) == 1 and is_archive(found[0].name) else None
-        if self.archive is not None:
+        self.archives = found if all(is_archive(file.name) for file in found) else ()
+        if self.archives:
             self.files = found
             return
         self.root = Path(os.path.expanduser(os.path.expandvars(path)))
@@ -42,7 +43,7 @@ class Tree:
     @property
     def fingerprint(self) -> str:
         """16 hex digits of names and contents."""
-        if self.archive is not None:
+        if self.archives:
             content = hash_files(self.files)
             return digest(content, self.selection) if self.selection else content
         names = "\n".join(file.relative_to(self.root).as_posix() for file in self.files)
@@ -50,8 +51,15 @@ class Tree:
 
     def read(self, limit: int) -> Iterator[tuple[str, bytes]]:
         """(path within, content) of every wanted file. Of a larger file `limit` bytes and one more are given."""
-        if self.archive is not None:
-            yield from members(self.archive, self.wanted, limit)
+        if len(self.archives) == 1:
+            yield from members(self.archives[0], self.wanted, limit)
+            return
+        for archive in self.archives:
+            stem = archive_stem(archive.name)
+            within = lambda path, stem=stem: self.wanted(f"{stem}/{path}")  # noqa: E731
+            for path, content in members(archive, within, limit):
+                yield f"{stem}/{path}", content
+        if self.archives:
             return
         for file in self.files:
             try:
