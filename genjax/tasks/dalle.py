@@ -7,7 +7,7 @@ contrastive model that judges what is drawn, where there is one.
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,14 @@ from genjax.config import structure
 from genjax.data.image_codes import CodesInfo
 from genjax.data.image_texts import ImageTextsInfo
 from genjax.errors import ConfigError, RequestError
-from genjax.layers.cache import KVCache, init_cache
-from genjax.models.dalle import DALLE, DALLEConfig, keys_seen, padded, parameter_count, sequences
 from genjax.tasks.autoencoder import AutoencoderTask
 from genjax.tasks.autoencoder_networks import COMPONENT
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Task, Turn, Variables, mean_of
 from genjax.tasks.contrastive import Contrastive
+from genjax.tasks.dalle_forms import Form, Sizes, make_form
 from genjax.tasks.dalle_requests import DALLERequest, SamplingConfig, prepare, present
 from genjax.tasks.image_batches import normalize
-from genjax.tasks.losses import token_cross_entropy
 from genjax.tasks.media import Images
 
 ADOPTS = ("first_stage", "ranker")
@@ -39,8 +37,10 @@ _NEVER = -1e30  # the logit of ids that cannot come next
 class DALLETaskConfig:
     """The section `config.task`."""
 
-    model: Mapping[str, Any]  # fields of DALLEConfig; what the data and the first stage say need not be set
+    # Fields of DALLEConfig, or of EncoderDecoderConfig; what the data and the first stage say need not be set.
+    model: Mapping[str, Any]
     name: str = "dalle"
+    form: Literal["one_sequence", "two_stacks"] = "one_sequence"  # as published, or as dalle-mini: an encoder and a decoder
     first_stage: str = ""  # a run of task autoencoder; where data.codes are at hand it is needed only to draw
     first_stage_digest: str = ""  # of its weights, if it is to be checked; that of data.codes always is
     ranker: str = ""  # a run of task contrastive, by which candidates are chosen
@@ -59,10 +59,9 @@ class DALLETaskConfig:
 
 @dataclass(frozen=True)
 class DALLETask(BaseTask):
-    """A DALL-E behind the contract. FLOPs: six for every parameter of a kernel that a token meets, 12 * head width for every head
-    and key that its pattern sees; and the first stage's encoder, which is not trained."""
+    """A DALL-E behind the contract. FLOPs are those of its form, and of the first stage's encoder, which is not trained."""
 
-    model_config: DALLEConfig
+    form: Form
     first_stage: AutoencoderTask | None
     ranker: Contrastive | None
     config: DALLETaskConfig
@@ -71,9 +70,9 @@ class DALLETask(BaseTask):
     request_type = DALLERequest
     makes = "image"
 
-    @functools.cached_property
-    def model(self) -> DALLE:
-        return DALLE(self.model_config)
+    @property
+    def sizes(self) -> Sizes:
+        return self.form.sizes
 
     @property
     def medium(self) -> Images:
@@ -84,9 +83,9 @@ class DALLETask(BaseTask):
 
     @property
     def batch_spec(self):
-        rows, number, c = self.info.batch_size, jnp.int32, self.model_config
+        rows, number, s = self.info.batch_size, jnp.int32, self.sizes
         if self.info.codes:
-            seen = {"codes": jax.ShapeDtypeStruct((rows, c.rows, c.columns), number)}
+            seen = {"codes": jax.ShapeDtypeStruct((rows, s.rows, s.columns), number)}
         else:
             seen = {"image": jax.ShapeDtypeStruct((rows, *self.medium.shape), jnp.uint8)}
         return seen | {
@@ -100,7 +99,7 @@ class DALLETask(BaseTask):
 
     def init(self, key):
         keys = jax.random.split(key, 3)
-        variables = {GPT: self.model.init(keys[0], jnp.zeros((1, 8), jnp.int32))}
+        variables = {GPT: self.form.init(keys[0])}
         if self.first_stage:
             variables["first_stage"] = self.first_stage.init(keys[1])[COMPONENT]
         if self.ranker:
@@ -114,11 +113,12 @@ class DALLETask(BaseTask):
     # Training.
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
-        """The weighed mean of the nats of text tokens, padding with them, and of those of codes."""
-        deterministic = self.model_config.dropout == 0.0
-        text, image, _ = self._nats(variables, batch, None if deterministic else key, jax.random.fold_in(key, 1))
-        weight = self.config.text_weight
-        count = len(batch["mask"])
+        """The weighed mean of the nats of text tokens, padding with them, and of those of codes; of codes alone, where texts are
+        only read."""
+        text, image, _ = self._nats(variables, batch, key if self.form.dropout else None, jax.random.fold_in(key, 1))
+        weight, count = self.config.text_weight, len(batch["mask"])
+        if text is None:
+            return image.mean(), Aux(count)
         metrics = {"text": mean_of(text.mean(), count), "image": mean_of(image.mean(), count)}
         return weight * text.mean() + (1 - weight) * image.mean(), Aux(count, metrics)
 
@@ -126,45 +126,29 @@ class DALLETask(BaseTask):
         """Nats of a token of text and of a code, and the share of codes that are the likeliest."""
         text, image, correct = self._nats(variables, batch, None, None)
         weights = batch["mask"].astype(jnp.float32)
-        found = {"text": text, "image": image, "accuracy": correct}
+        found = {"image": image, "accuracy": correct} | ({} if text is None else {"text": text})
         return {name: ((values.mean(1) * weights).sum(), weights.sum()) for name, values in found.items()}
 
     def _nats(self, variables, batch, dropout_key, text_key):
-        """Of each token of texts (0 where a row is told none), of each code, and which codes are the likeliest."""
-        c = self.model_config
+        """See `Form.nats`."""
         if self.info.codes:
             codes = batch["codes"].reshape(len(batch["codes"]), -1)
         else:
             codes = jax.lax.stop_gradient(self.codes_of(variables, self.medium.to_model(batch["image"])))
-        texts = self.texts_of(batch["tokens"])
-        told = jnp.ones((len(texts), 1), bool)
+        told = jnp.ones((len(codes), 1), bool)
         if text_key is not None:
             told = ~jax.random.bernoulli(text_key, self.config.text_dropout, told.shape)
-            texts = jnp.where(told, texts, padded(c, texts, jnp.zeros_like(texts, bool)))
         rngs = None if dropout_key is None else {"dropout": dropout_key}
-        read = sequences(c, texts, codes)
-        hidden, _ = self.model.apply(variables[GPT], read, deterministic=rngs is None, rngs=rngs, method="hidden")
-        parts = []
-        for places, ids, targets in (
-            (slice(0, c.text_length), slice(0, c.bos), texts),
-            (slice(c.text_length, None), slice(c.first_code, None), codes),
-        ):
-            logits = self.model.apply(variables[GPT], hidden[:, places], method="logits")[..., ids]
-            parts.append((token_cross_entropy(logits, targets), jnp.argmax(logits, -1) == targets))
-        (text, _), (image, correct) = parts
-        return text * told, image, correct
+        return self.form.nats(variables[GPT], batch["tokens"], self.within(batch["tokens"]), told, codes, rngs)
 
     def codes_of(self, variables: Variables, images: Float[Array, "batch height width channels"]) -> Int[Array, "batch places"]:
         """The first stage's codes of images in [-1, 1], row by row."""
         found = self.first_stage.model.apply(variables["first_stage"], images, method="encode").codes
         return found.reshape(len(images), -1)
 
-    def texts_of(self, tokens: Int[Array, "batch length"]) -> Int[Array, "batch length"]:
-        """Rows of the data's tokens: behind the end of each text, the padding of its place."""
-        return padded(self.model_config, tokens, self._within(tokens))
-
-    def _within(self, tokens: Int[Array, "batch length"]) -> Bool[Array, "batch length"]:
-        """Up to the first end token, that with it; a first token is not looked at, as a text may begin with what ends it."""
+    def within(self, tokens: Int[Array, "batch length"]) -> Bool[Array, "batch length"]:
+        """Which of the data's tokens are not behind the end of their text. A first token is none: a text may begin with what
+        ends it."""
         ends = (jnp.asarray(tokens) == self.info.tokenizer.eos_id).at[:, 0].set(False)
         return jnp.cumsum(ends, axis=1) - ends == 0
 
@@ -177,18 +161,18 @@ class DALLETask(BaseTask):
         return prepare(requests, self)
 
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
-        c = self.model_config
+        form, s = self.form, self.sizes
         prompts, rows = len(batch["tokens"]), len(batch["owner"])
         forced = None
         if "image" in batch:
             codes = self.codes_of(variables, self.medium.to_model(batch["image"]))
             forced = jnp.where(batch["known"], jnp.repeat(codes, rows // prompts, axis=0), -1)
         guidance = batch.get("guidance")
-        new_cache = functools.partial(self._new_cache, 1 if guidance is None else 2)
-        found = decoding.generate(self._step(variables, guidance, forced), new_cache, batch, key)
-        codes = (found["output"] - c.first_code)[:, : c.rows * c.columns]
+        new_cache = functools.partial(form.new_cache, variables[GPT], batch, guidance is not None)
+        found = decoding.generate(self._step(variables[GPT], guidance, forced), new_cache, batch, key)
+        codes = (found["output"] - form.first_code)[:, : s.places]
         outputs = self.first_stage.model.apply(
-            variables["first_stage"], codes.reshape(-1, c.rows, c.columns), method="decode_codes"
+            variables["first_stage"], codes.reshape(-1, s.rows, s.columns), method="decode_codes"
         )
         images = self.first_stage.to_image(outputs)
         if "image" in batch:
@@ -210,37 +194,21 @@ class DALLETask(BaseTask):
         embedded = self.ranker.encode_images(towers, normalize(seen, p)), self.ranker.encode_texts(towers, tokens)
         return 100 * (embedded[0] * embedded[1]).sum(-1)
 
-    def _new_cache(self, times: int, prompts: int, slots: int) -> KVCache:
-        c = self.model_config.gpt()
-        return init_cache(
-            c.num_layers, times * prompts, slots, c.kv_heads, c.head_width, jnp.dtype(c.dtype), stacked=c.scan_layers
-        )
-
     def _step(self, variables: Variables, guidance: Float[Array, "rows"] | None, forced: Int[Array, "rows places"] | None):
-        """A step of decoding: logits of codes alone, guided where there is a scale for each row, and certain where a code is
-        given. With guidance a cache has the rows that are told their text, and then the same rows without."""
-        c = self.model_config
+        """A step of decoding: logits of codes alone, guided where each row has a scale, certain where a code is given."""
+        form = self.form
 
         def step(tokens, cache):
-            rows, first = tokens.shape[0], tokens.shape[1] > 1
-            if guidance is not None:
-                other = tokens
-                if first:
-                    nothing = padded(c, tokens[:, 1 : c.text_length + 1], jnp.zeros((rows, c.text_length), bool))
-                    other = jnp.concatenate([tokens[:, :1], nothing], axis=1)
-                    cache = cache.replace(start=jnp.tile(cache.start, 2))
-                tokens = jnp.concatenate([tokens, other])
-            hidden, cache = self.model.apply(variables[GPT], tokens, cache=cache, method="hidden")
-            logits = self.model.apply(variables[GPT], hidden[:, -1:], method="logits")[:, 0, c.first_code :]
+            rows = len(tokens)
             every = lambda values: values[:: len(values) // rows]  # noqa: E731  (at first a row for each prompt)
+            logits, cache = form.advance(variables, tokens, cache, guidance is not None)
             if guidance is not None:
                 told, untold = jnp.split(logits, 2)
                 logits = untold + every(guidance)[:, None] * (told - untold)
             if forced is not None:
-                place = cache.index - 1 - c.text_length
-                given = jax.lax.dynamic_index_in_dim(every(forced), place, axis=1, keepdims=False)[:, None]
-                logits = jnp.where((given < 0) | (jnp.arange(c.codes) == given), logits, _NEVER)
-            before = jnp.full((rows, c.first_code), _NEVER, logits.dtype)
+                given = jax.lax.dynamic_index_in_dim(every(forced), form.place(cache), axis=1, keepdims=False)[:, None]
+                logits = jnp.where((given < 0) | (jnp.arange(logits.shape[1]) == given), logits, _NEVER)
+            before = jnp.full((rows, form.first_code), _NEVER, logits.dtype)
             return jnp.concatenate([before, logits], axis=1), cache
 
         return step
@@ -255,11 +223,8 @@ class DALLETask(BaseTask):
 
     @property
     def flops_per_step(self) -> float:
-        c = self.model_config
-        kernels = parameter_count(c) - (c.text_length + 1 + c.rows + c.columns) * c.embed_dim
-        attention = 12.0 * c.embed_dim * sum(keys_seen(c))
         encoder = 0.0 if self.info.codes else self.first_stage.flops_per_image / 2
-        return self.info.batch_size * (c.length * (6.0 * kernels + attention) + encoder)
+        return self.info.batch_size * (self.form.flops() + encoder)
 
     @property
     def units_per_step(self) -> tuple[str, int]:
@@ -267,13 +232,8 @@ class DALLETask(BaseTask):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        c = self.model_config
-        patterns = ", ".join(dict.fromkeys(c.layer_patterns()))
         ranked = f"; candidates are ranked by {self.config.ranker}" if self.ranker else ""
-        return (
-            f"data: {self.info}",
-            f"{c.text_length} tokens of text and {c.rows}x{c.columns} codes of {c.codes:,}; attention: {patterns}{ranked}",
-        )
+        return (f"data: {self.info}", self.form.describe() + ranked)
 
 
 def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) -> DALLETask:
@@ -300,9 +260,8 @@ def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) ->
                 f"config.task.model.{name} is {config.model[name]}, but {whose} {codes.rows}x{codes.columns} codes of "
                 f"{codes.codes:,}; set it to {number}, or leave it out."
             )
-    texts = {"text_vocab": info.vocab_size or 0, "text_length": info.context_length}
-    network = structure(DALLEConfig, dict(config.model) | told | texts, "config.task.model")
-    return DALLETask(network, stage, ranker, config, info)
+    sizes = Sizes(info.vocab_size or 0, info.context_length, **told)
+    return DALLETask(make_form(config.form, config.model, sizes), stage, ranker, config, info)
 
 
 def _check_stage(config: DALLETaskConfig, stage: Task | None, info: ImageTextsInfo) -> None:

@@ -59,20 +59,26 @@ def prepare(requests: Sequence[DALLERequest], task: "DALLETask") -> list[Batch]:
     Raises:
         RequestError: a text that is too long, an image of another size, or what does not go together.
     """
-    c, _ = task.model_config, task.medium  # which complains where nothing can be drawn
+    s, _ = task.sizes, task.medium  # which complains where nothing can be drawn
     for request in requests:
         _check(request, task)
-    texts = _texts([request.prompt for request in requests], task)
-    places = c.rows * c.columns
+    starts, texts = task.form.prompts(*read_texts([request.prompt for request in requests], task))
     guided = [_setting(request, "guidance", task) for request in requests]
     groups: dict[tuple[bool, bool], list[int]] = {}
     for number, request in enumerate(requests):
         groups.setdefault((guided[number] != 1, bool(request.image)), []).append(number)
     batches = []
     for (guides, shows), numbers in groups.items():
-        settings = [_decoding(requests[number], task, places) for number in numbers]
-        prompts = [[c.bos, *texts[number].tolist()] for number in numbers]
-        made = decoding.make_batches(prompts, settings, context_length=c.length + 1, max_rows=MAX_ROWS)
+        settings = [_decoding(requests[number], task, s.places) for number in numbers]
+        own_texts = None if texts is None else [texts[number] for number in numbers]
+        made = decoding.make_batches(
+            [starts[number] for number in numbers],
+            settings,
+            context_length=task.form.limit,
+            max_rows=MAX_ROWS,
+            sources=own_texts,
+            source_length=s.text_length,
+        )
         for batch in made:
             owner = np.array([numbers[one] if one >= 0 else -1 for one in batch["owner"]], np.int32)
             times = len(owner) // len(batch["tokens"])
@@ -107,7 +113,7 @@ def present(requests: Sequence[DALLERequest], arrays: Sequence[Batch], task: "DA
             metadata = {"prompt": request.prompt, "sample": number, "guidance": _setting(request, "guidance", task)}
             if "score" in own:
                 metadata["score"] = round(float(own["score"]), 3)
-            codes = np.asarray(own["codes"]).reshape(task.model_config.rows, task.model_config.columns)
+            codes = np.asarray(own["codes"]).reshape(task.sizes.rows, task.sizes.columns)
             value = np.broadcast_to(own["value"], (*own["value"].shape[:2], 3))
             artifacts.append(Artifact("image", value, metadata, {"codes": codes}))
     return artifacts
@@ -137,7 +143,7 @@ def _check(r: DALLERequest, task: "DALLETask") -> None:
         raise RequestError(f"--candidates={r.candidates} are fewer than --num_samples={r.num_samples}; draw as many or more.")
     if _setting(r, "guidance", task) < 0:
         raise RequestError(f"--guidance={r.guidance}: it must be 0 or more.")
-    rows = task.model_config.rows
+    rows = task.sizes.rows
     if not 0 <= r.keep_rows < rows:
         raise RequestError(f"--keep_rows={r.keep_rows}: images have {rows} rows of codes; keep 1 to {rows - 1}.")
     if not 0 <= r.vary <= 1:
@@ -146,21 +152,24 @@ def _check(r: DALLERequest, task: "DALLETask") -> None:
         raise RequestError("an image is completed (--image with --keep_rows) or varied (--image with --vary); give one of both.")
 
 
-def _texts(prompts: Sequence[str], task: "DALLETask") -> np.ndarray:
-    """What the model reads of each. Raises RequestError: a text that is too long, or no tokenizer."""
-    c, tokenizer = task.model_config, task.info.tokenizer
+def read_texts(prompts: Sequence[str], task: "DALLETask") -> tuple[np.ndarray, np.ndarray]:
+    """Rows of tokens, and which of them are not behind the end of their text; of an empty one, none.
+
+    Raises:
+        RequestError: a text that is too long, or no tokenizer.
+    """
+    length, tokenizer = task.sizes.text_length, task.info.tokenizer
     if tokenizer is None:
         raise RequestError("there is no tokenizer beside these weights, so no text can be read.")
     for prompt in prompts:
         count = len(tokenizer.encode(prompt)) + 2
-        if count > c.text_length:
+        if count > length:
             raise RequestError(
-                f"the prompt {prompt!r} has {count} tokens with its ends, but the model reads {c.text_length}; shorten it."
+                f"the prompt {prompt!r} has {count} tokens with its ends, but the model reads {length}; shorten it."
             )
-    rows = text_rows(tokenizer, prompts, c.text_length)
-    untold = np.array([not prompt for prompt in prompts])[:, None]
-    nothing = c.text_vocab + np.arange(c.text_length)
-    return np.where(untold, nothing, np.asarray(task.texts_of(rows))).astype(np.int32)
+    rows = text_rows(tokenizer, prompts, length)
+    says = np.array([bool(prompt) for prompt in prompts])[:, None]
+    return rows, np.asarray(task.within(rows)) & says
 
 
 def _ranked(prompts: Sequence[str], task: "DALLETask") -> np.ndarray:
@@ -170,7 +179,7 @@ def _ranked(prompts: Sequence[str], task: "DALLETask") -> np.ndarray:
 
 def _shown(own: Sequence[DALLERequest], samples: np.ndarray, times: int, task: "DALLETask") -> dict[str, np.ndarray]:
     """The image of each prompt, which of its codes each candidate keeps, and how many rows of pixels."""
-    c, shape = task.model_config, task.medium.shape
+    c, shape = task.sizes, task.medium.shape
     known = np.zeros((len(own), c.rows * c.columns), bool)
     pasted = np.zeros(len(own), np.int32)
     for row, request in enumerate(own):

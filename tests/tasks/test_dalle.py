@@ -17,7 +17,7 @@ from genjax.errors import ConfigError, DataError, RequestError
 from genjax.sampling import encode
 from genjax.sampling.run import run_task
 from genjax.tasks.dalle import DALLETaskConfig
-from genjax.tasks.dalle_requests import DALLERequest, _texts
+from genjax.tasks.dalle_requests import DALLERequest, read_texts
 
 SHAPES = {"name": "captioned_shapes", "image_size": 32, "batch_size": 8, "num_images": 64, "evaluation_images": 16}
 ADAM = {"name": "adam", "schedule": "constant", "peak_lr": 3e-3}
@@ -50,6 +50,8 @@ def runs(tmp_path_factory):
     training.train(config(STAGE), folder / "stage")
     training.train(config(RANKER), folder / "ranker")
     training.train(config(dalle(folder)), folder / "drawn")
+    stacks = {"num_layers": 1, "num_heads": 2, "embed_dim": 16, "init_factor": 3.0}
+    training.train(config(dalle(folder, form="two_stacks", model=stacks, prompts=())), folder / "written")
     return folder
 
 
@@ -76,7 +78,7 @@ def test_a_run_takes_over_the_networks_of_others(runs, opened):
     jax.tree.map(np.testing.assert_array_equal, variables["ranker"], ranker["towers"])
     source = json.loads((runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())
     assert source["step"] == 2 and len(source["digest"]) == 12
-    assert (task.model_config.rows, task.model_config.columns, task.model_config.codes) == (8, 8, 16)
+    assert (task.sizes.rows, task.sizes.columns, task.sizes.codes) == (8, 8, 16)
 
 
 def test_it_needs_them_no_more(runs, opened, tmp_path):
@@ -138,7 +140,7 @@ def test_images_of_another_size_than_the_first_stages(runs, tmp_path):
 def test_the_loss_by_hand(runs, opened):
     """Each token's nats by a softmax over its own vocabulary, from logits of whole sequences that are built here."""
     task, variables = opened
-    c, batch = task.model_config, data.build(SHAPES, seed=1, cache_dir=None).train.batch(0)
+    c, batch = task.form.config, data.build(SHAPES, seed=1, cache_dir=None).train.batch(0)
     codes = task.first_stage.model.apply(variables["first_stage"], jnp.asarray(batch["image"] / 127.5 - 1, jnp.float32))[1].codes
     codes = np.asarray(codes).reshape(8, 64)
     texts = batch["tokens"].copy()
@@ -148,7 +150,7 @@ def test_the_loss_by_hand(runs, opened):
     read = np.concatenate(
         [np.full((8, 1), c.text_vocab + c.text_length), texts, codes[:, :-1] + c.text_vocab + c.text_length + 1], 1
     )
-    logits = np.asarray(task.model.apply(variables["dalle"], jnp.asarray(read)), np.float64)
+    logits = np.asarray(task.form.model.apply(variables["dalle"], jnp.asarray(read)), np.float64)
 
     def nats(part, targets):
         part = part - part.max(-1, keepdims=True)
@@ -180,16 +182,18 @@ def test_only_the_gpt_is_trained(opened):
 
 def logits_of(task, variables, prompt, codes, places):
     """Of the code at a place, after a prompt ("": none) and codes, read at once."""
-    c = task.model_config
-    read = np.concatenate([[c.bos], _texts([prompt], task)[0], codes[:places] + c.first_code])[None]
-    return np.asarray(task.model.apply(variables["dalle"], jnp.asarray(read)))[0, -1, c.first_code :]
+    (start,), source = task.form.prompts(*read_texts([prompt], task))
+    read = jnp.asarray(np.concatenate([start, codes[:places] + task.form.first_code])[None])
+    texts = () if source is None else (jnp.asarray(source[0])[None],)
+    return np.asarray(task.form.model.apply(variables["dalle"], *texts, read))[0, -1, task.form.first_code :]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_the_likeliest_codes_are_those_of_guided_logits(opened, sampler, guidance):
+@pytest.mark.parametrize("run", ["drawn", "written"])
+def test_the_likeliest_codes_are_those_of_guided_logits(runs, run, guidance):
     """Greedily, code for code: untold + scale * (told - untold)."""
-    task, variables = opened
-    (drawn,) = sampler(variables, [DALLERequest("a red circle", temperature=0.0, guidance=guidance)])
+    task, variables = sampling.open_run(runs / run)
+    (drawn,) = sampling.sample(task, variables, [DALLERequest("a red circle", temperature=0.0, guidance=guidance)])
     codes = drawn.arrays["codes"].reshape(-1)
     for place in (0, 1, 20, 63):
         told, untold = (logits_of(task, variables, prompt, codes, place) for prompt in ("a red circle", ""))
