@@ -149,7 +149,8 @@ class DALLETask(BaseTask):
     def within(self, tokens: Int[Array, "batch length"]) -> Bool[Array, "batch length"]:
         """Which of the data's tokens are not behind the end of their text. A first token is none: a text may begin with what
         ends it."""
-        ends = (jnp.asarray(tokens) == self.info.tokenizer.eos_id).at[:, 0].set(False)
+        end = -1 if self.info.tokenizer is None else self.info.tokenizer.eos_id  # compiled without its data
+        ends = (jnp.asarray(tokens) == end).at[:, 0].set(False)
         return jnp.cumsum(ends, axis=1) - ends == 0
 
     # Sampling.
