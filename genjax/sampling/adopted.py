@@ -54,7 +54,7 @@ def sources(section: Mapping[str, Any], kept: Path | None = None) -> dict[str, S
         if taken is not None and taken.step not in checkpoint_steps(run / "checkpoints"):
             found[name] = taken  # its weights are in the run's own checkpoints
             continue
-        source = taken and Source(place, taken.step, _digest(run, taken.step)) or newest_source(name, place)
+        source = newest_source(name, place) if taken is None else Source(str(run), taken.step, _digest(run, taken.step))
         if taken is not None and source.digest != taken.digest:
             raise ConfigError(
                 f"config.task.{name}: {place} is not what this run began with: step {source.step:,} has the digest "
@@ -104,7 +104,7 @@ def newest_source(name: str, place: str) -> Source:
     steps = checkpoint_steps(run / "checkpoints")
     if not steps:
         raise ConfigError(f"config.task.{name} names {place}, a run without a checkpoint; train it first.")
-    return Source(place, steps[-1], _digest(run, steps[-1]))
+    return Source(str(run), steps[-1], _digest(run, steps[-1]))
 
 
 def _digest(run: Path, step: int) -> str:
