@@ -20,6 +20,8 @@ class FiniteScalarConfig:
 
     levels: tuple[int, ...] = (8, 5, 5, 5)
 
+    depth = 1  # codes of a place
+
     def __post_init__(self):
         if not self.levels or min(self.levels) < 2:
             raise ConfigError(f"bottleneck.levels is {self.levels}; it must have one number or more, each 2 or more.")
@@ -35,10 +37,6 @@ class FiniteScalarConfig:
     @property
     def outputs(self) -> int:
         return len(self.levels)
-
-    @property
-    def depth(self) -> int:
-        return 1
 
 
 class FiniteScalarQuantizer(nn.Module):

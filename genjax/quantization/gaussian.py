@@ -20,12 +20,10 @@ class GaussianConfig:
 
     width: int = 4
 
+    codes = depth = 0  # there are none
+
     def __post_init__(self):
         check_positive(self, ("width",))
-
-    @property
-    def codes(self) -> int:
-        return 0
 
     @property
     def inputs(self) -> int:
@@ -34,10 +32,6 @@ class GaussianConfig:
     @property
     def outputs(self) -> int:
         return self.width
-
-    @property
-    def depth(self) -> int:
-        return 0
 
 
 class GaussianBottleneck(nn.Module):

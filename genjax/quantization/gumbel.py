@@ -26,6 +26,8 @@ class GumbelConfig:
     width: int = 64
     hard: bool = False
 
+    depth = 1  # codes of a place
+
     def __post_init__(self):
         check_positive(self, ("codes", "width"))
 
@@ -36,10 +38,6 @@ class GumbelConfig:
     @property
     def outputs(self) -> int:
         return self.width
-
-    @property
-    def depth(self) -> int:
-        return 1
 
 
 class GumbelQuantizer(nn.Module):

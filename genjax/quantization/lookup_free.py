@@ -31,6 +31,8 @@ class LookupFreeConfig:
     diversity: float = 1.0
     group: int = 9
 
+    depth = 1  # codes of a place
+
     def __post_init__(self):
         check_positive(self, ("bits", "group"))
         if self.bits > 24:
@@ -47,10 +49,6 @@ class LookupFreeConfig:
     @property
     def outputs(self) -> int:
         return self.bits
-
-    @property
-    def depth(self) -> int:
-        return 1
 
 
 class LookupFreeQuantizer(nn.Module):

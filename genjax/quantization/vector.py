@@ -37,6 +37,8 @@ class VectorConfig:
     restart: float = 0.0
     cosine: bool = False
 
+    depth = 1  # codes of a place
+
     def __post_init__(self):
         check_positive(self, ("codes", "width"))
         for name in ("decay", "restart"):
@@ -54,11 +56,6 @@ class VectorConfig:
     def outputs(self) -> int:
         """Features that it gives."""
         return self.width
-
-    @property
-    def depth(self) -> int:
-        """Codes of a place."""
-        return 1
 
 
 class VectorQuantizer(nn.Module):

@@ -21,7 +21,7 @@ from genjax.data.image_codes import PARTS, CodesInfo, plain_section, write_manif
 from genjax.errors import RequestError, exit_code
 from genjax.sampling.adopted import newest_source
 from genjax.sampling.run import read_config, run_task, run_variables
-from genjax.sampling.summaries import writing
+from genjax.sampling.summaries import new_folder, writing
 from genjax.tasks.autoencoder import AutoencoderTask
 
 BATCH = 64
@@ -46,9 +46,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
     """
-    folder, workdir = Path(options.out), Path(options.workdir)
-    if folder.exists() and any(folder.iterdir()):
-        raise RequestError(f"{folder} already holds files; choose another --out.")
+    folder, workdir = new_folder(options.out), Path(options.workdir)
     task = run_task(workdir)
     if not isinstance(task, AutoencoderTask) or len(task.code_grids) != 1:
         raise RequestError(f"{workdir} is no run of task 'autoencoder' with one grid of codes.")

@@ -34,7 +34,7 @@ from genjax.sampling.loop import Sampler
 from genjax.sampling.measuring import images_of, own_data
 from genjax.sampling.requests import make_requests, parse_options
 from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
-from genjax.sampling.summaries import write_json, writing
+from genjax.sampling.summaries import new_folder, write_json, writing
 from genjax.tasks.contract import Artifact
 from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.dalle import DALLETask
@@ -78,9 +78,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
     """
-    folder, workdir = Path(options.out), Path(options.workdir)
-    if folder.exists() and any(folder.iterdir()):
-        raise RequestError(f"{folder} already holds files; choose another --out.")
+    folder, workdir = new_folder(options.out), Path(options.workdir)
     if options.count < 2 or options.each < 1:
         raise RequestError("--count must be 2 or more, and --each 1 or more.")
     processes.initialize()

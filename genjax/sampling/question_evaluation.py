@@ -18,7 +18,7 @@ from genjax.evaluation.vqa import exact_match, normalize_answer
 from genjax.parallel import processes
 from genjax.sampling.loop import Sampler
 from genjax.sampling.run import read_config, run_task, run_variables
-from genjax.sampling.summaries import write_json, write_jsonl
+from genjax.sampling.summaries import new_folder, write_json, write_jsonl
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -27,9 +27,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
     """
-    folder, workdir = Path(options.out), Path(options.workdir)
-    if folder.exists() and any(folder.iterdir()):
-        raise RequestError(f"{folder} already holds files; choose another --out.")
+    folder, workdir = new_folder(options.out), Path(options.workdir)
     processes.initialize()
     section = read_config(workdir)["data"]
     if section.get("name") != "image_questions" or section.get("layout", "questions") != "questions":

@@ -26,7 +26,7 @@ from genjax.sampling.judges import feature_network
 from genjax.sampling.loop import Sampler
 from genjax.sampling.measuring import images_of, own_data
 from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
-from genjax.sampling.summaries import write_json
+from genjax.sampling.summaries import new_folder, write_json
 from genjax.tasks.autoencoder import AutoencoderTask
 from genjax.tasks.autoencoder_requests import RequestOfData
 
@@ -56,9 +56,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
     """
-    folder, workdir = Path(options.out), Path(options.workdir)
-    if folder.exists() and any(folder.iterdir()):
-        raise RequestError(f"{folder} already holds files; choose another --out.")
+    folder, workdir = new_folder(options.out), Path(options.workdir)
     processes.initialize()
     task = run_task(workdir)
     if not isinstance(task, AutoencoderTask):

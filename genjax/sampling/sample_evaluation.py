@@ -31,7 +31,7 @@ from genjax.sampling.loop import Sampler
 from genjax.sampling.measuring import Measuring, MeasuringConfig, own_data
 from genjax.sampling.requests import parse_options
 from genjax.sampling.run import read_config, run_task, run_variables
-from genjax.sampling.summaries import write_json, writing
+from genjax.sampling.summaries import new_folder, write_json, writing
 from genjax.storage.restore import checkpoint_steps
 from genjax.tasks.contract import Artifact, Variables
 from genjax.tasks.diffusion import Diffusion
@@ -78,9 +78,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     Raises:
         GenjaxError: anything that the person at the keyboard can mend.
     """
-    folder, workdir = Path(options.out), Path(options.workdir)
-    if folder.exists() and any(folder.iterdir()):
-        raise RequestError(f"{folder} already holds files; choose another --out.")
+    folder, workdir = new_folder(options.out), Path(options.workdir)
     processes.initialize()
     task, config = run_task(workdir), read_config(workdir)
     common = parse_options(task.request_type, rest, others=list(vars(options)))

@@ -19,6 +19,14 @@ def writing(file: Path) -> Iterator[Path]:
         raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}.") from error
 
 
+def new_folder(path: str) -> Path:
+    """Where a command may write. Raises RequestError: a folder that holds files."""
+    folder = Path(path)
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"{folder} already holds files; choose another --out.")
+    return folder
+
+
 def write_text(file: Path, content: str) -> None:
     """Writes the file and makes its folder. Raises RequestError where it cannot be written."""
     with writing(file):
