@@ -3,8 +3,8 @@
     python train.py --config=configs/diffusion/spoken_digits.py --workdir=runs/said
     python sample.py --workdir=runs/said --label=seven --num_samples=4 --out=sevens
 
-Hardware: two CPU cores, at most an hour. GENJAX_DATA names the folder that holds spoken_digits.zip. Expected: the recognizer of
-configs/speech/spoken_digits.py hears the asked digit in most of them (not yet measured).
+Hardware: two CPU cores, an hour. GENJAX_DATA names the folder that holds spoken_digits.zip. Measured: the recognizer of
+configs/speech/spoken_digits.py hears the asked digit in 95.0 % of them (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict

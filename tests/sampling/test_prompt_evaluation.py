@@ -1,0 +1,90 @@
+"""Figures of what is drawn for texts, and of what comes back of images: by hand, and by the commands."""
+
+import json
+
+import numpy as np
+import pytest
+
+from genjax import data
+from genjax.data.sources import shape_captions, shape_pictures, shapes
+from genjax.errors import RequestError
+from genjax.sampling import prompt_evaluation, reconstruction_evaluation
+from genjax.sampling.prompt_evaluation import alignment, diversity
+from genjax.sampling.run import run_task
+from tests.tasks.test_dalle import SHAPES, runs  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Captions of all that can be said, and the pictures that they are of."""
+    labels = shapes.combinations(1)[::37]
+    return [shape_captions.caption(shapes.scene_of(label)) for label in labels.tolist()], shape_pictures.draw(
+        labels, 32, 0, np.arange(len(labels))
+    )
+
+
+def test_alignment_is_what_is_in_the_pictures(drawn):
+    captions, images = drawn
+    found = alignment(captions, images)
+    assert found["alignment"] > 0.99 and found["alignment_whole"] > 0.97
+    other = [caption.replace("red", "blue").replace("circle", "cross") for caption in captions]
+    wrong = alignment(other, images)
+    assert wrong["alignment_size"] == found["alignment_size"]
+    share = np.mean(["red" not in caption for caption in captions])
+    assert wrong["alignment_color"] == pytest.approx(share, abs=0.02) and wrong["alignment"] < found["alignment"]
+    assert alignment(["a dog on a sofa"], images[:1]) == {}
+
+
+def test_diversity_compares_within_a_caption_and_between():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    assert diversity(images, 2) == pytest.approx(1, abs=0.05)
+    assert diversity(np.repeat(images[:20], 2, axis=0), 2) == 0
+    half = np.repeat(images[:20], 2, axis=0)
+    half[1::2, :4] = images[20:, :4]
+    assert diversity(half, 2) == pytest.approx(0.5**0.5, abs=0.05)
+
+
+def test_prompts_by_the_command(runs, tmp_path, capsys):  # noqa: F811
+    common = [f"--workdir={runs / 'drawn'}", "--count=6", "--each=2", f"--clip={runs / 'ranker'}"]
+    assert prompt_evaluation.main([*common, "--sweep=1,2", f"--out={tmp_path / 'out'}", "--temperature=0.5"]) == 0
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [row["request"]["guidance"] for row in rows] == [1, 2]
+    assert all({"alignment", "alignment_place", "diversity", "clip_score/ranker-2"} <= row["figures"].keys() for row in rows)
+    assert all(row["pictures"] == 12 for row in rows) and rows[0]["request"]["temperature"] == 0.5
+    assert (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "tradeoff.png").exists()
+    for arguments, message in (
+        ([f"--workdir={runs / 'stage'}", f"--out={tmp_path / 'new'}"], "is no run of task 'dalle'"),
+        ([*common, f"--out={tmp_path / 'out'}"], "already holds files"),
+        ([*common, "--sweep=1;2", f"--out={tmp_path / 'new'}"], "write scales of guidance with commas"),
+    ):
+        assert prompt_evaluation.main(arguments) != 0
+        assert message in capsys.readouterr().err
+
+
+def test_captions_of_what_was_held_out_and_of_what_was_seen(runs):  # noqa: F811
+    from genjax.sampling.prompt_evaluation import _captions, parser
+    from genjax.sampling.run import read_config
+
+    names = {}
+    for which in ("held_out", "seen"):
+        options = parser().parse_args([f"--workdir={runs / 'drawn'}", "--out=x", f"--captions={which}", "--count=50"])
+        captions, _ = _captions(read_config(runs / "drawn"), runs / "drawn", options)
+        names[which] = set(shapes.names_of(np.array([shapes.label_of(shape_captions.parse(caption)) for caption in captions])))
+    trained = data.build(SHAPES, seed=0, cache_dir=None).train.batches.rows.pictures
+    seen = set(shapes.names_of(trained.combinations))
+    assert not names["held_out"] & seen and names["seen"] <= seen
+
+
+def test_reconstructions_by_the_command(runs, tmp_path):  # noqa: F811
+    arguments = [f"--workdir={runs / 'stage'}", f"--features={runs / 'ranker'}", f"--out={tmp_path / 'out'}"]
+    assert reconstruction_evaluation.main(arguments) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    figures = summary["figures"]
+    (rfid,) = (value for name, value in figures.items() if name.startswith("rfid/clip-ranker-"))
+    assert rfid > 0 and 0 < figures["code_use"] <= 1 and summary["images"] == 16
+    task = run_task(runs / "stage")
+    assert (tmp_path / "out" / "reconstructions.png").exists() and task.medium.shape == (32, 32, 3)
+    with pytest.raises(RequestError, match="is no run of task 'autoencoder'"):
+        options = reconstruction_evaluation.parser().parse_args([f"--workdir={runs / 'ranker'}", f"--out={tmp_path / 'new'}"])
+        reconstruction_evaluation.run(options)
