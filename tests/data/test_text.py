@@ -137,7 +137,7 @@ def test_the_standard_library_is_the_source_that_needs_nothing():
     ("options", "message"),
     [
         ({"sequence_lenght": 3}, "unknown key config.data.sequence_lenght; did you mean config.data.sequence_length?"),
-        ({"name": "txt"}, "data.name 'txt' is not known; did you mean 'text'? Known: code, "),
+        ({"name": "txt"}, "data.name 'txt' is not known; did you mean 'text'? Known: captioned_shapes, code, "),
         ({"mode": "packed"}, "config.data.mode is 'packed'; did you mean 'pack'?"),
         ({"source": "file"}, "config.data.source is 'file'; did you mean 'files'?"),
         ({"tokenizer": {"name": "charakter"}}, "config.data.tokenizer.name is 'charakter'; did you mean 'character'?"),

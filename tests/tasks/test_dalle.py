@@ -18,6 +18,8 @@ from genjax.sampling import encode
 from genjax.sampling.run import run_task
 from genjax.tasks.dalle import DALLETaskConfig
 from genjax.tasks.dalle_requests import DALLERequest, read_texts
+from genjax.training.run_config import structure_run
+from genjax.training.setup import make_plan
 
 SHAPES = {"name": "captioned_shapes", "image_size": 32, "batch_size": 8, "num_images": 64, "evaluation_images": 16}
 ADAM = {"name": "adam", "schedule": "constant", "peak_lr": 3e-3}
@@ -50,9 +52,28 @@ def runs(tmp_path_factory):
     training.train(config(STAGE), folder / "stage")
     training.train(config(RANKER), folder / "ranker")
     training.train(config(dalle(folder)), folder / "drawn")
-    stacks = {"num_layers": 1, "num_heads": 2, "embed_dim": 16, "init_factor": 3.0}
-    training.train(config(dalle(folder, form="two_stacks", model=stacks, prompts=())), folder / "written")
     return folder
+
+
+@pytest.fixture(scope="session")
+def written(runs):
+    """A DALL-E of two stacks."""
+    stacks = {"num_layers": 1, "num_heads": 2, "embed_dim": 16, "init_factor": 3.0}
+    training.train(config(dalle(runs, form="two_stacks", model=stacks, prompts=())), runs / "written")
+    return runs / "written"
+
+
+@pytest.fixture(scope="session")
+def another(tmp_path_factory):
+    """Another first stage."""
+    folder = tmp_path_factory.mktemp("another") / "stage"
+    training.train(config(STAGE) | {"seed": 2}, folder)
+    return folder
+
+
+def planned(settings, **places):
+    """The task of a run that would begin."""
+    return make_plan(structure_run(settings), **places).task
 
 
 def dalle(folder, **section):
@@ -81,7 +102,7 @@ def test_a_run_takes_over_the_networks_of_others(runs, opened):
     assert (task.sizes.rows, task.sizes.columns, task.sizes.codes) == (8, 8, 16)
 
 
-def test_it_needs_them_no_more(runs, opened, tmp_path):
+def test_it_needs_them_no_more(runs, another, opened, tmp_path):
     """Sampling, and going on, where the first stage is gone; not where it is another one."""
     shutil.copytree(runs, tmp_path / "moved")
     folder = tmp_path / "moved"
@@ -94,15 +115,14 @@ def test_it_needs_them_no_more(runs, opened, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, opened[1])
     assert training.train(settings, folder / "drawn").step == 3
     shutil.rmtree(folder / "stage")
-    training.train(config(STAGE) | {"seed": 2}, folder / "stage")
+    shutil.copytree(another, folder / "stage")
     with pytest.raises(ConfigError, match="stage is not what this run began with: step 2 has the digest"):
         training.train(config(dalle(folder), steps=4), folder / "drawn")
 
 
 def test_digests_that_are_given_are_checked(runs, tmp_path):
     digest = json.loads((runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())["digest"]
-    right = dalle(runs, first_stage_digest=digest, prompts=())
-    assert training.train(config(right, steps=1), tmp_path / "right").step == 1
+    assert planned(config(dalle(runs, first_stage_digest=digest))).config.first_stage_digest == digest
     with pytest.raises(ConfigError, match=f"has the digest {digest}, but config.task.first_stage_digest says 0123"):
         training.train(config(dalle(runs, first_stage_digest="0123")), tmp_path / "wrong")
     assert not (tmp_path / "wrong" / "config.json").exists()
@@ -189,13 +209,13 @@ def logits_of(task, variables, prompt, codes, places):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("run", ["drawn", "written"])
-def test_the_likeliest_codes_are_those_of_guided_logits(runs, run, guidance):
+@pytest.mark.parametrize("form", ["one sequence", "two stacks"])
+def test_the_likeliest_codes_are_those_of_guided_logits(opened, form, guidance, request):
     """Greedily, code for code: untold + scale * (told - untold)."""
-    task, variables = sampling.open_run(runs / run)
+    task, variables = opened if form == "one sequence" else sampling.open_run(request.getfixturevalue("written"))
     (drawn,) = sampling.sample(task, variables, [DALLERequest("a red circle", temperature=0.0, guidance=guidance)])
     codes = drawn.arrays["codes"].reshape(-1)
-    for place in (0, 1, 20, 63):
+    for place in (0, 1, 20):
         told, untold = (logits_of(task, variables, prompt, codes, place) for prompt in ("a red circle", ""))
         assert codes[place] == (untold + guidance * (told - untold)).argmax()
     made = task.first_stage.model.apply(variables["first_stage"], codes.reshape(1, 8, 8), method="decode_codes")
@@ -268,28 +288,25 @@ def test_requests_that_cannot_be(opened, changes, message, tmp_path):
         opened[0].prepare([DALLERequest(**{"prompt": "a red circle", **changes})])
 
 
-def test_codes_that_were_computed_before(runs, opened, tmp_path):
+def test_codes_that_were_computed_before(runs, another, tmp_path):
     """The same losses as with encoding in every step; not with another first stage, or for other data."""
     assert encode.main([f"--workdir={runs / 'stage'}", f"--out={tmp_path / 'codes'}"]) == 0
-    settings = config(dalle(runs, prompts=()))
-    read = settings | {"data": SHAPES | {"codes": {"path": str(tmp_path / "codes")}}}
-    training.train(settings, tmp_path / "images")
+    read = config(dalle(runs)) | {"data": SHAPES | {"codes": {"path": str(tmp_path / "codes")}}}
     training.train(read, tmp_path / "read")
-    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("images", "read")]
+    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (runs / "drawn", tmp_path / "read")]
     one, two = ([json.loads(line) for line in found] for found in lines)
     for name in ("loss", "held_out/image"):
         first, second = ([line[name] for line in found if name in line] for found in (one, two))
         assert first and first == pytest.approx(second, rel=1e-5)
-    training.train(read | {"task": dalle(runs, first_stage="", ranker="", prompts=())}, tmp_path / "alone")
+    alone = planned(read | {"task": dalle(runs, first_stage="", ranker="")})
     with pytest.raises(RequestError, match="no first stage to draw them"):
-        run_task(tmp_path / "alone").prepare([DALLERequest("a red circle")])
-    training.train(config(STAGE) | {"seed": 2}, tmp_path / "other")
+        alone.prepare([DALLERequest("a red circle")])
     with pytest.raises(ConfigError, match="data.codes are of a first stage of digest"):
-        training.train(read | {"task": dalle(runs, first_stage=str(tmp_path / "other"))}, tmp_path / "wrong")
+        planned(read | {"task": dalle(runs, first_stage=str(another))})
     with pytest.raises(DataError, match="are of other data than config.data"):
-        training.train(read | {"data": read["data"] | {"num_images": 65}}, tmp_path / "wrong")
+        planned(read | {"data": read["data"] | {"num_images": 65}})
     with pytest.raises(DataError, match="holds no codes"):
-        training.train(read | {"data": SHAPES | {"codes": {"path": str(tmp_path)}}}, tmp_path / "wrong")
+        planned(read | {"data": SHAPES | {"codes": {"path": str(tmp_path)}}})
 
 
 def test_without_a_ranker_there_is_no_choice(runs, opened):
