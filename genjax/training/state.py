@@ -118,7 +118,9 @@ def begun_with(state: TrainState, loaded: Variables) -> TrainState:
 
     def averaged(tree: Mapping[str, Any]) -> dict[str, Any]:
         own = traverse_util.flatten_dict(tree, sep="/")
-        return merge(tree, traverse_util.unflatten_dict({n: flat[n].astype(own[n].dtype) for n in own if n in flat}, sep="/"))
+        # Copies: a step takes over the buffers of variables and of averages.
+        begun = {n: jnp.copy(flat[n]).astype(own[n].dtype) for n in own if n in flat}
+        return merge(tree, traverse_util.unflatten_dict(begun, sep="/"))
 
     ema = {name: averaged(tree) for name, tree in state.ema.items()}
     return state.replace(variables=merge(state.variables, loaded), ema=ema)

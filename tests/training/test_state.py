@@ -24,3 +24,6 @@ def test_averages_begin_with_what_variables_begin_with():
     )
     np.testing.assert_equal(jax.tree.map(float, found.ema), {"0.9": {"first": {"params": {"a": 0, "b": 2}}}})
     assert found.ema["0.9"]["first"]["params"]["b"].dtype == jnp.float32
+    again = begun_with(state, {"first": {"params": {"a": jnp.ones(())}}})
+    buffers = {tree["first"]["params"]["a"].unsafe_buffer_pointer() for tree in (again.variables, again.ema["0.9"])}
+    assert len(buffers) == 2  # a step is given both, and may write over each
