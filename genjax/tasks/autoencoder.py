@@ -5,7 +5,7 @@ step, and from then on there are two turns (Esser et al., 2021, section 3.1).
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -303,10 +303,10 @@ class AutoencoderTask(BaseTask):
     def example_requests(self) -> Sequence[ReconstructionRequest]:
         return [structure(ReconstructionRequest, dict(values), "config.task.requests") for values in self.config.requests]
 
-    def requests_of_data(self, batch: Batch) -> Sequence[ReconstructionRequest]:
+    def requests_of_data(self, first: Callable[[], Batch]) -> Sequence[ReconstructionRequest]:
         if self.config.requests:
             return ()
-        return [RequestOfData(beside=True, codes=True, pixels=image) for image in batch["image"][:SHOWN]]
+        return [RequestOfData(beside=True, codes=True, pixels=image) for image in first()["image"][:SHOWN]]
 
     # Figures, and weights of others.
 

@@ -1,6 +1,6 @@
 """Defaults of the Task contract, for families that need nothing special."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,7 @@ class BaseTask:
     def example_requests(self) -> Sequence[Any]:
         return ()
 
-    def requests_of_data(self, batch: Batch) -> Sequence[Any]:
+    def requests_of_data(self, first: Callable[[], Batch]) -> Sequence[Any]:
         return ()
 
     def sampling_variables(self, variables: Variables) -> Variables:

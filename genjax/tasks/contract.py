@@ -168,8 +168,8 @@ class Task(Protocol):
     def example_requests(self) -> Sequence[Any]:
         """What a training run samples every N steps when its config gives no requests."""
 
-    def requests_of_data(self, batch: Batch) -> Sequence[Any]:
-        """The same of a task that shows what it makes of held-out rows; `batch` (host side) has the first. () of others."""
+    def requests_of_data(self, first: Callable[[], Batch]) -> Sequence[Any]:
+        """The same of a task that shows what it makes of held-out rows; `first()` reads the first batch. () of others."""
 
     def sampling_variables(self, variables: Variables) -> Variables:
         """The variables in the form that `sample` likes best (layers unstacked, adapters merged). Called once, not per batch."""

@@ -155,9 +155,6 @@ class DALLETask(BaseTask):
 
     # Sampling.
 
-    def sampling_variables(self, variables: Variables) -> Variables:
-        return variables
-
     def prepare(self, requests: Sequence[DALLERequest]) -> Sequence[Batch]:
         return prepare(requests, self)
 

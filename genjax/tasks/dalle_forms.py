@@ -253,7 +253,6 @@ class TwoStacks:
         return f"{s.text_length} tokens of text are read, {s.rows}x{s.columns} codes of {s.codes:,} written"
 
 
-FORMS = ("one_sequence", "two_stacks")
 # What makes an encoder-decoder of today of the fields' defaults, which are T5's.
 _STACKS = {
     "norm": "layernorm",

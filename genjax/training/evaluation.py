@@ -56,7 +56,7 @@ class Evaluation:
 
     def sample(self, step: int, state: TrainState) -> None:
         data = self.plan.datasets.evaluation
-        requests = self.plan.task.requests_of_data(data.batch(0)) if data else ()
+        requests = self.plan.task.requests_of_data(functools.partial(data.batch, 0)) if data else ()
         requests = requests or self.plan.task.example_requests()
         if not requests:
             return
