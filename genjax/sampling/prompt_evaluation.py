@@ -157,7 +157,6 @@ class _Judge:
         self.task = run_task(workdir)
         if not isinstance(self.task, Contrastive):
             raise RequestError(f"--clip={workdir} is no run of task 'contrastive'.")
-        self.variables = run_variables(workdir, self.task)
         self.name = f"{Path(workdir).resolve().name}-{newest_checkpoint(workdir)}"
         self.network = feature_network(workdir)
 
@@ -165,7 +164,7 @@ class _Judge:
         """A hundred times the mean cosine to the own caption and to another one's, and how often the own one is the nearer."""
         info = self.task.info
         tokens = text_rows(info.tokenizer, captions, info.context_length, info.canonical)
-        texts = np.asarray(self.task.encode_texts(self.variables, tokens))
+        texts = np.asarray(self.task.encode_texts(self.network.variables, tokens))
         seen = np.asarray(self.network.features(images).pool)
         own: Float[np.ndarray, " images"] = 100 * (seen * texts).sum(1)
         other = 100 * (seen * np.roll(texts, len(texts) // 2, axis=0)).sum(1)
