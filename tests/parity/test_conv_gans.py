@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from genjax import tasks
 from genjax.adversarial.feature_matching import feature_matching
@@ -227,6 +228,10 @@ def randomized(model):
                 value.copy_(1 + 0.2 * draw(value).clip(-2, 2))
             else:
                 value.copy_(0.2 * draw(value))
+    for module in model.modules():
+        if is_parametrized(module, "weight"):  # singular vectors of these weights: others may give a norm near zero
+            kernel = module.parametrizations.weight.original
+            module.parametrizations.weight[0]._power_method(kernel.detach().flatten(1), 20)
     return model
 
 
