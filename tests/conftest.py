@@ -25,6 +25,7 @@ for flag in (
 
 import gc  # noqa: E402
 import resource  # noqa: E402
+import sys  # noqa: E402
 
 import pytest  # noqa: E402
 
@@ -38,6 +39,7 @@ kept = [0.0]  # KiB in use after they were last forgotten
 @pytest.fixture(scope="module", autouse=True)
 def light_worker():
     """Forgets compiled programs between modules once they fill the memory: thousands of them also slow the collector down."""
+    _seed_torch()
     yield
     import jax
 
@@ -46,6 +48,17 @@ def light_worker():
         jax.clear_caches()
         gc.collect()
         kept[0] = _resident()
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    """What torch draws in a test does not depend on the tests before it."""
+    _seed_torch()
+
+
+def _seed_torch() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def _resident() -> float:
