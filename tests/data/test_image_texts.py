@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from genjax import data
-from genjax.data.image_texts import Described, compose
+from genjax.data.image_text_places import Described
+from genjax.data.image_texts import compose
 from genjax.data.text_rows import text_rows
 from genjax.data.tokenizers.character import CharacterTokenizer
 from genjax.data.tokenizers.wordpiece import train_wordpiece

@@ -10,7 +10,7 @@ import pytest
 
 from genjax import data
 from genjax.data.sources.tfds import TensorFlowDataset
-from genjax.errors import DataError
+from genjax.errors import ConfigError, DataError
 
 BUILD = textwrap.dedent(
     """
@@ -49,7 +49,26 @@ BUILD = textwrap.dedent(
                 content = b"P6 4 4 255\\n" + bytes([i] * 48) if i != 5 else b"damaged"
                 yield i, {"image": content, "label": i % 2, "number": i // 6, "title": "ab"[i % 2]}
 
-    for made in (TinyTexts, TinyImages):
+    class TinyCaptions(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            captions = tfds.features.Sequence({"id": np.int32, "text": tfds.features.Text()})
+            words = tfds.features.Sequence(tfds.features.Text())
+            image, title = tfds.features.Image(shape=(None, None, 3)), tfds.features.Text()
+            features = {"image": image, "captions": captions, "words": words, "title": title}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, downloads):
+            return {"train": self._generate_examples(0, 12), "validation": self._generate_examples(12, 16)}
+
+        def _generate_examples(self, first, last):
+            for i in range(first, last):
+                said = [{"id": n, "text": f"{word} number {i}"} for n, word in enumerate(("this is", "naïve"))]
+                content = b"P6 4 4 255\\n" + bytes([i] * 48)
+                yield i, {"image": content, "captions": said, "words": ["grey", "flat"], "title": f"title {i}"}
+
+    for made in (TinyTexts, TinyImages, TinyCaptions):
         made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
     """
 )
@@ -148,6 +167,56 @@ def test_images_with_the_classes_that_the_dataset_names(data_dir, tmp_path):
 def test_images_that_cannot_be_read(data_dir, config, message):
     with pytest.raises(DataError, match=message):
         images(data_dir, **config)
+
+
+def captions(data_dir, **config):
+    given = {"name": "image_texts", "source": "tfds", "path": data_dir, "tfds_name": "tiny_captions", "batch_size": 2}
+    own = {"text_field": "captions/text", "context_length": 64, "tokenizer": {"name": "byte"}}
+    return data.build(given | own | config, seed=0, cache_dir=None)
+
+
+def said_of_images(dataset):
+    """The texts of each image by the number that its pixels are."""
+    rows = dataset.batches.rows
+    return {int(rows.images[thing.images[0], 0, 0, 0]): (thing.texts, thing.words) for thing in rows.things}
+
+
+def test_images_with_their_texts(data_dir):
+    sets = captions(data_dir, evaluation_tfds_split="validation", words_field="words")
+    expected = {i: ((f"this is number {i}", f"naïve number {i}"), ("grey", "flat")) for i in range(16)}
+    assert said_of_images(sets.train) == {i: expected[i] for i in range(12)}
+    assert said_of_images(sets.evaluation) == {i: expected[i] for i in range(12, 16)}
+    batch = sets.evaluation.batch(0)
+    texts = [sets.evaluation.info.tokenizer.decode([int(token) for token in row]) for row in batch["tokens"]]
+    assert [text.split("number ")[1].strip() for text in texts] == [str(image[0, 0, 0]) for image in batch["image"]]
+    drawn = captions(data_dir, text_field="title", evaluation_fraction=0.4)
+    parts = [said_of_images(part) for part in (drawn.train, drawn.evaluation)]
+    assert parts[0] | parts[1] == {i: ((f"title {i}",), ()) for i in range(12)} and not set(parts[0]) & set(parts[1])
+    assert len({found.train.fingerprint for found in (sets, drawn, captions(data_dir))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (
+            {"text_field": "captions/said"},
+            DataError,
+            "no feature 'captions/said'; it has captions, .* Set data.text_field",
+        ),
+        (
+            {"text_field": "captions/id"},
+            DataError,
+            r"\[train\], example \d+: 'captions/id' must be a text or a list",
+        ),
+        ({"tfds_split": "dev"}, DataError, "has no split 'dev', or nothing in it; it has train, validation"),
+        ({"tfds_name": ""}, ConfigError, "data.tfds_name is empty"),
+        ({"views": ("a", "b")}, ConfigError, "does not go with data.source='tfds'"),
+        ({"source": "files"}, ConfigError, "go with data.source='tfds' alone"),
+    ],
+)
+def test_texts_that_cannot_be_read(data_dir, config, error, message):
+    with pytest.raises(error, match=message):
+        captions(data_dir, **config)
 
 
 def test_fingerprints(data_dir):

@@ -1,6 +1,6 @@
 """Images of datasets that TensorFlow Datasets prepared as ArrayRecord files, read without TensorFlow and still encoded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,3 +66,34 @@ class TensorFlowImages(Prepared):
         """The class of every image by the image's name."""
         found = ((str(number), record[self.label_field]) for number, record in examples(self._encoded))
         return {name: label.decode("utf-8", "replace") if isinstance(label, bytes) else int(label) for name, label in found}
+
+    def values(self, fields: Mapping[str, str]) -> tuple[list[str], list[dict[str, Any]]]:
+        """Names of the images, and what each example says in these fields: texts, or lists of them, by the fields' names.
+
+        Args:
+            fields: config key -> field; "captions/text" is the feature "text" of each of "captions".
+
+        Raises:
+            DataError: there is no such feature.
+        """
+        names, found = [], []
+        for number, record in examples(self._encoded):
+            names.append(str(number))
+            found.append({field: _texts(self._value(record, key, field)) for key, field in fields.items()})
+        return names, found
+
+    def _value(self, record: Mapping[str, Any], key: str, field: str) -> Any:
+        value: Any = record
+        for part in field.split("/"):
+            if not (isinstance(value, Mapping) and part in value):
+                known = ", ".join(sorted(self.builder.info.features))
+                raise DataError(f"{self.title} has no feature {field!r}; it has {known}. Set data.{key}.")
+            value = value[part]
+        return value
+
+
+def _texts(value: Any) -> Any:
+    """Bytes as texts, of arrays as well; what is neither stays what it is."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return [_texts(one) for one in value] if isinstance(value, np.ndarray | list | tuple) else value
