@@ -18,6 +18,7 @@ from PIL import Image
 
 from genjax import data
 from genjax.errors import GenjaxError, RequestError
+from genjax.parallel.processes import leave_out_absent_tpu
 from genjax.sampling import writers
 from genjax.sampling.judges import Judge, agreement, judge_of
 from genjax.sampling.loop import Sampler
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
     parser.add_argument("--images", type=int, default=200, metavar="N", help="how many (default 200)")
     options = parser.parse_args()
+    leave_out_absent_tpu()
     if options.out.exists():
         sys.exit(f"error: {options.out} exists; choose another --out.")
     try:

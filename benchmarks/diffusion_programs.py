@@ -11,6 +11,7 @@ from typing import Any
 
 from genjax.diffusion.samplers import SAMPLERS
 from genjax.errors import GenjaxError, RequestError
+from genjax.parallel.processes import leave_out_absent_tpu
 from genjax.sampling.loop import Sampler
 from genjax.sampling.run import open_run
 from genjax.tasks.diffusion import Diffusion
@@ -37,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True)
     options = parser.parse_args()
+    leave_out_absent_tpu()
     task, variables = open_run(options.workdir)
     if not (isinstance(task, Diffusion) and task.labels.attributes):
         raise RequestError(f"{options.workdir} is no run of task 'diffusion' with classes.")
