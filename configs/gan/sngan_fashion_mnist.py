@@ -13,4 +13,4 @@ from clothes import recipe
 def get_config():
     model = {"widths": (64, 64, 64, 64), "critic_widths": (32, 64, 64), "halvings": 3}
     task = {"network": "sngan", "model": model, "conditional": True, "objective": "hinge", "critic_steps": 2}
-    return recipe(task, steps=6000, adam={"peak_lr": 2e-4, "b1": 0.0, "b2": 0.9})
+    return recipe(task, steps=3400, adam={"peak_lr": 2e-4, "b1": 0.0, "b2": 0.9})

@@ -24,4 +24,4 @@ def get_config():
         "critic_steps": 5,
         "gradient_penalty": 10.0,
     }
-    return recipe(task, steps=8000, adam={"peak_lr": 2e-4, "b1": 0.0, "b2": 0.9})
+    return recipe(task, steps=3400, adam={"peak_lr": 2e-4, "b1": 0.0, "b2": 0.9})
