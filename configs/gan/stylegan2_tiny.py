@@ -39,7 +39,7 @@ def get_config():
             **optimizers(2e-3),
             "ema": {"decays": (0.998,), "include": ("generator/*",), "rampup": 0.05},
             "train": {
-                "steps": 6000,
+                "steps": 4500,
                 "log_every": 20,
                 "eval_every": 1000,
                 "sample_every": 1000,
