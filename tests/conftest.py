@@ -27,6 +27,8 @@ for flag in (
     if flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
+import contextlib  # noqa: E402
+import ctypes  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
@@ -38,7 +40,7 @@ gc.set_threshold(50_000, 100, 1000)
 
 
 def pytest_collection_finish():
-    """What was imported stays: it need not be looked through."""
+    """What was imported stays: the collector need not look through it."""
     gc.collect()
     gc.freeze()
 
@@ -58,6 +60,8 @@ def light_worker():
     if _resident() > kept[0] + GROWTH:
         jax.clear_caches()
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # of another C library
+            ctypes.CDLL(None).malloc_trim(0)  # else what was freed stays in use, up to 7 GB of it
         kept[0] = _resident()
 
 
