@@ -4,6 +4,7 @@ python benchmarks/diffusion_programs.py --workdir=runs/clothes
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -22,11 +23,11 @@ SAMPLES = 4
 def turns(label: str) -> list[tuple[str, list[dict[str, Any]]]]:
     """What is turned, in the order in which it is asked for."""
     return [
-        ("the first request", [{"steps": 16}]),
+        ("the first request, without guidance", [{"steps": 16, "guidance": 1.0}]),
         ("the first with guidance", [{"steps": 16, "guidance": 2.0}]),
         ("steps 10 to 16", [{"steps": steps} for steps in range(10, 17)]),
         ("guidance 1.5 to 4", [{"steps": 16, "guidance": guidance} for guidance in (1.5, 2.5, 3.0, 4.0)]),
-        (f"each of {len(SAMPLERS)} samplers", [{"steps": 12, "sampler": sampler} for sampler in SAMPLERS]),
+        ("every sampler of the process", [{"steps": 12, "sampler": sampler} for sampler in SAMPLERS]),
         ("spacing, churn, label", [{"steps": 12, "spacing": "karras", "sampler": "edm", "churn": 10.0, "label": (label,)}]),
         ("steps 17 to 32", [{"steps": steps} for steps in (17, 20, 25, 32)]),
         ("another size, 40x40", [{"steps": 16, "height": 40, "width": 40}]),
@@ -45,11 +46,13 @@ def main() -> None:
     sampler, before = Sampler(task), 0
     print("| turned | requests | programs compiled | seconds a request |\n|---|---|---|---|")
     for name, wishes in turns(task.labels.attributes[0][1][0]):
-        began = time.perf_counter()
+        began, served = time.perf_counter(), 0
         for wish in wishes:
-            sampler(variables, [task.request_type(num_samples=SAMPLES, **wish)])
-        seconds = (time.perf_counter() - began) / len(wishes)
-        print(f"| {name} | {len(wishes)} | {sampler.compilations - before} | {seconds:.1f} |", flush=True)
+            with contextlib.suppress(RequestError):  # a sampler of another process
+                sampler(variables, [task.request_type(num_samples=SAMPLES, **wish)])
+                served += 1
+        seconds = (time.perf_counter() - began) / served
+        print(f"| {name} | {served} | {sampler.compilations - before} | {seconds:.1f} |", flush=True)
         before = sampler.compilations
 
 
