@@ -3,8 +3,8 @@
     python train.py --config=configs/gan/pix2pix_facades.py --workdir=runs/facades
     python sample.py --workdir=runs/facades --image=maps --beside --out=facades
 
-Hardware: two CPU cores, ten minutes. GENJAX_DATA names the folder that holds facades.zip. Measured: 0.33 from held-out photographs,
-the maps themselves 0.78 (benchmarks/RESULTS.md).
+Hardware: two CPU cores, ten minutes. GENJAX_DATA names the folder that holds facades.zip. Measured: 0.33 from held-out
+photographs, the maps themselves 0.78 (benchmarks/RESULTS.md).
 """
 
 from translation import recipe
