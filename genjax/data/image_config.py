@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from genjax.data.augmentation import AugmentationConfig
+from genjax.data.checks import check_limits
 from genjax.data.image_arrays import OnCorrupt
 from genjax.errors import ConfigError
 
@@ -45,13 +46,7 @@ class ImagesDataConfig:
     cache_dir: str = ""  # a folder for decoded images that runs share; "": the one that the run gives
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
-        for name in ("image_size", "num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        check_limits(self, optional=("image_size",))
         if self.source == "idx" and self.channels != 1:
             raise ConfigError(f"data.channels is {self.channels}, but the images of IDX files are grey; set it to 1.")
         if self.source != "folders" and self.labels == "metadata":

@@ -11,6 +11,7 @@ from jaxtyping import Int, UInt8
 
 from genjax.config import structure
 from genjax.data.augmentation import AugmentationConfig, augment
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.draws import uniforms
 from genjax.data.found import save_found
@@ -58,13 +59,7 @@ class ImagePairsConfig:
     def __post_init__(self):
         if not self.path:
             raise ConfigError("data.path is empty; name a folder or an archive of images.")
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
-        for name in ("image_size", "crop", "num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        check_limits(self, optional=("image_size", "crop"))
         if self.crop and self.image_size and self.crop > self.image_size:
             raise ConfigError(f"data.crop {self.crop} is larger than data.image_size {self.image_size}.")
         if self.source == self.target:

@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 
 from genjax.config import structure
 from genjax.data.augmentation import AugmentationConfig, augment
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
 from genjax.data.image_arrays import ImageArrays, decode_images
@@ -55,13 +56,9 @@ class ImageQuestionsConfig:
     cache_dir: str = ""  # a folder for decoded images that runs share; "": the one that the run gives
 
     def __post_init__(self):
-        for name in ("image_size", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
+        check_limits(self, positive=("image_size",))
         if self.sequence_length < 2:
             raise ConfigError(f"data.sequence_length is {self.sequence_length}; it must be at least 2.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
         if QUESTION not in self.template:
             raise ConfigError(f"data.template is {self.template!r}; it must have {QUESTION} where the question stands.")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from genjax.data.augmentation import AugmentationConfig
+from genjax.data.checks import check_limits
 from genjax.data.text_config import TokenizerConfig
 from genjax.errors import ConfigError
 
@@ -46,14 +47,7 @@ class ImageTextsDataConfig:
     cache_dir: str = ""
 
     def __post_init__(self):
-        for name in ("batch_size", "context_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("image_size", "num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        check_limits(self, positive=("context_length",), optional=("image_size",))
         if len(self.views) == 1 or len(set(self.views)) < len(self.views):
             raise ConfigError(f"data.views is {self.views}; it must name two folders or more, or none.")
         if self.source == "tfds" and not self.tfds_name:

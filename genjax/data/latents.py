@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.found import save_found
 from genjax.data.hashing import digest
@@ -39,10 +40,7 @@ class LatentsDataConfig:
     cache_dir: str = ""  # nothing is cached
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        check_limits(self)
         if self.size and (len(self.size) != 3 or min(self.size) < 1):
             raise ConfigError(f"data.size is {self.size}; it must be (height, width, channels), or () to take it as found.")
         if self.scale <= 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.corpus import Corpus
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
@@ -51,14 +52,7 @@ class LinePairsDataConfig:
     cache_dir: str = ""  # a folder for tokenized text that runs share; "" : the one that the run gives
 
     def __post_init__(self):
-        for name in ("batch_size", "source_length", "target_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        check_limits(self, positive=("source_length", "target_length"))
         if bool(self.evaluation_source) != bool(self.evaluation_target):
             raise ConfigError("data.evaluation_source and data.evaluation_target are given together, or neither.")
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.draws import uniforms
 from genjax.data.hashing import digest
@@ -40,12 +41,7 @@ class MixtureDataConfig:
     prefetch: int = 8
 
     def __post_init__(self):
-        for name in ("modes", "num_points", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("evaluation_points", "num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
+        check_limits(self, positive=("modes", "num_points"), optional=("evaluation_points",))
         if self.radius <= 0 or self.deviation <= 0:
             raise ConfigError(f"data.radius and data.deviation must be positive, but are {self.radius} and {self.deviation}.")
         if self.arrangement == "grid" and math.isqrt(self.modes) ** 2 != self.modes:

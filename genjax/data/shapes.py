@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.draws import uniforms
 from genjax.data.hashing import digest
@@ -43,12 +44,7 @@ class ShapesDataConfig:
     prefetch: int = 8
 
     def __post_init__(self):
-        for name in ("num_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("evaluation_images", "num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
+        check_limits(self, positive=("num_images",), optional=("evaluation_images",))
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"data.held_out is {self.held_out}; it must be at least 0 and below 1.")
         if not self.held_out and self.evaluation == "held_out" and self.evaluation_images:

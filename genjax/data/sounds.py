@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.found import save_found
 from genjax.data.hashing import digest
@@ -49,13 +50,9 @@ class SoundsDataConfig:
     cache_dir: str = ""  # nothing is cached
 
     def __post_init__(self):
-        for name in ("batch_size", "num_mels", "frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
+        check_limits(self, positive=("num_mels", "frames"))
         if self.sample_rate < 1000 or self.sample_rate % 200:
             raise ConfigError(f"data.sample_rate is {self.sample_rate}; it must be 1,000 or more and a multiple of 200.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
         if self.values and len(self.values) != len(self.labels):
             raise ConfigError(f"data.values has {len(self.values)} lists for {len(self.labels)} data.labels; give one for each.")
         if self.range_db <= 0:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Batches, Dataset, Datasets, Reading
 from genjax.data.hashing import digest
 from genjax.data.log_mel import LogMel
@@ -52,13 +53,9 @@ class SpeechDataConfig:
     cache_dir: str = ""  # nothing is cached
 
     def __post_init__(self):
-        for name in ("batch_size", "num_mels", "max_frames", "target_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
+        check_limits(self, positive=("num_mels", "max_frames", "target_length"))
         if self.sample_rate < 1000 or self.sample_rate % 200:
             raise ConfigError(f"data.sample_rate is {self.sample_rate}; it must be 1,000 or more and a multiple of 200.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from genjax.data.checks import check_limits
 from genjax.data.sources.document import EncodingErrors
 from genjax.errors import ConfigError
 
@@ -77,14 +78,7 @@ class TextDataConfig:
     cache_dir: str = ""  # a folder for tokenized text that runs share; "" : the one that the run gives
 
     def __post_init__(self):
-        for name in ("batch_size", "sequence_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("num_threads", "num_workers", "prefetch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.evaluation_fraction < 1:
-            raise ConfigError(f"data.evaluation_fraction is {self.evaluation_fraction}; it must be at least 0 and below 1.")
+        check_limits(self, positive=("sequence_length",))
         if self.source == "tfds" and not self.tfds_name:
             raise ConfigError("data.source is 'tfds', but data.tfds_name is empty; name the dataset, for example 'lm1b'.")
         if self.evaluation_path and self.source not in ("files", "jsonl"):

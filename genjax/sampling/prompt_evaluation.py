@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from genjax.data.dataset import Dataset
 from genjax.data.sources import shapes
 from genjax.data.sources.shape_captions import parse
 from genjax.data.text_rows import text_rows
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
         raise RequestError(f"{workdir} is no run of task 'dalle'.")
     common = parse_options(task.request_type, rest, others=list(vars(options))) | {"num_samples": options.each}
     scales = _scales(options.sweep)
-    captions, real = _captions(read_config(workdir), workdir, options)
+    captions, real = captions_of(read_config(workdir), workdir, options)
     judge = _Judge(options.clip) if options.clip else None
     network = feature_network(options.features) if options.features else None
     seen = collect(network, images_of(real)) if network else None
@@ -175,8 +176,8 @@ class _Judge:
         }
 
 
-def _captions(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> tuple[list[str], Any]:
-    """Captions, and the pictures that they are of."""
+def captions_of(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> tuple[list[str], Dataset]:
+    """Captions of a run's data, and the rows that they are of."""
     section = config["data"]
     if section["name"] == "captioned_shapes":  # whose pictures are new also where their combinations are not
         section = {**section, "evaluation": options.captions, "evaluation_images": max(options.count, 500)}

@@ -9,8 +9,8 @@ from genjax import data
 from genjax.data.sources import shape_captions, shape_pictures, shapes
 from genjax.errors import RequestError
 from genjax.sampling import prompt_evaluation, reconstruction_evaluation
-from genjax.sampling.prompt_evaluation import alignment, diversity
-from genjax.sampling.run import run_task
+from genjax.sampling.prompt_evaluation import alignment, captions_of, diversity
+from genjax.sampling.run import read_config, run_task
 from tests.tasks.test_dalle import SHAPES, runs  # noqa: F401
 
 
@@ -63,13 +63,12 @@ def test_prompts_by_the_command(runs, tmp_path, capsys):  # noqa: F811
 
 
 def test_captions_of_what_was_held_out_and_of_what_was_seen(runs):  # noqa: F811
-    from genjax.sampling.prompt_evaluation import _captions, parser
-    from genjax.sampling.run import read_config
-
     names = {}
     for which in ("held_out", "seen"):
-        options = parser().parse_args([f"--workdir={runs / 'drawn'}", "--out=x", f"--captions={which}", "--count=50"])
-        captions, _ = _captions(read_config(runs / "drawn"), runs / "drawn", options)
+        options = prompt_evaluation.parser().parse_args(
+            [f"--workdir={runs / 'drawn'}", "--out=x", f"--captions={which}", "--count=50"]
+        )
+        captions, _ = captions_of(read_config(runs / "drawn"), runs / "drawn", options)
         names[which] = set(shapes.names_of(np.array([shapes.label_of(shape_captions.parse(caption)) for caption in captions])))
     trained = data.build(SHAPES, seed=0, cache_dir=None).train.batches.rows.pictures
     seen = set(shapes.names_of(trained.combinations))
