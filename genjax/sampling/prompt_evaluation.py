@@ -30,12 +30,13 @@ from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.frechet import frechet_distance
 from genjax.parallel import processes
 from genjax.sampling import writers
+from genjax.sampling.charts import chart
 from genjax.sampling.judges import feature_network, stacked
 from genjax.sampling.loop import Sampler
 from genjax.sampling.measuring import images_of, own_data
 from genjax.sampling.requests import make_requests, parse_options
 from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_variables
-from genjax.sampling.summaries import new_folder, write_json, writing
+from genjax.sampling.summaries import new_folder, write_json
 from genjax.tasks.contract import Artifact
 from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.dalle import DALLETask
@@ -197,32 +198,19 @@ def _scales(text: str) -> list[float | None]:
 
 
 def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """What guidance gives and takes: each figure over the diversity, a point for each scale."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    names = [name for name in ("alignment", "alignment_whole", *rows[0]["figures"]) if name in rows[0]["figures"]]
-    name = names[0]
-    figure, axis = pyplot.subplots(figsize=(5.5, 4))
+    """What guidance gives and takes: alignment (or the first figure there is) over diversity, a point for each scale."""
+    name = next(name for name in ("alignment", *rows[0]["figures"]) if name in rows[0]["figures"])
     across = [row["figures"].get("diversity", number) for number, row in enumerate(rows)]
-    axis.plot(across, [row["figures"][name] for row in rows], marker="o")
-    for x, row in zip(across, rows, strict=True):
-        axis.annotate(
-            f"guidance {row['request']['guidance']:g}",
-            (x, row["figures"][name]),
-            fontsize=8,
-            xytext=(4, 4),
-            textcoords="offset points",
-        )
-    axis.set_xlabel("diversity of pictures of one caption")
-    axis.set_ylabel(name)
-    axis.grid(alpha=0.3)
-    figure.tight_layout()
-    with writing(file):
-        figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    with chart(file) as axes:
+        axis = axes[0, 0]
+        axis.plot(across, [row["figures"][name] for row in rows], marker="o")
+        for x, row in zip(across, rows, strict=True):
+            place = (x, row["figures"][name])
+            label = f"guidance {row['request']['guidance']:g}"
+            axis.annotate(label, place, fontsize=8, xytext=(4, 4), textcoords="offset points")
+        axis.set_xlabel("diversity of pictures of one caption")
+        axis.set_ylabel(name)
+        axis.grid(alpha=0.3)
 
 
 def main(arguments: list[str]) -> int:

@@ -15,13 +15,14 @@ from typing import Any
 from genjax.config import structure, unknown_key_message
 from genjax.errors import ConfigError, RequestError
 
+SHORT = {"num": "num_samples"}
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def parse_options(request_type: type, arguments: Sequence[str], others: Sequence[str] = ()) -> dict[str, Any]:
     """`--key value`, `--key=value` and, for yes-or-no keys, `--key` and `--no-key`, to values of the fields' types.
 
-    A field that is a tuple takes the option several times. Hyphens may stand for underscores.
+    A field that is a tuple takes the option several times. Hyphens may stand for underscores, `--num` for `--num_samples`.
 
     Args:
         request_type: the dataclass.
@@ -42,6 +43,7 @@ def parse_options(request_type: type, arguments: Sequence[str], others: Sequence
             raise RequestError(f"do not know what to do with {argument!r}; options are written --key value.")
         name, equals, text = argument[2:].partition("=")
         name = name.replace("-", "_")
+        name = SHORT.get(name, name)
         if name.startswith("no_") and known.get(name[3:]) is bool and not equals:
             values[name[3:]] = False
             continue

@@ -22,8 +22,9 @@ from genjax.data.image_texts import ImageTextRows
 from genjax.errors import RequestError, exit_code
 from genjax.evaluation.retrieval import KS, own_ranks, recalls
 from genjax.parallel import processes
+from genjax.sampling.charts import chart
 from genjax.sampling.run import open_run, read_config
-from genjax.sampling.summaries import write_json, writing
+from genjax.sampling.summaries import write_json
 from genjax.tasks.contract import Variables
 from genjax.tasks.embedding_requests import EmbeddingSampling
 from genjax.tasks.image_batches import normalize
@@ -66,8 +67,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if processes.is_main():
         folder = Path(options.out)
         write_json(folder / "summary.json", summary)
-        with writing(folder / "retrieval.png") as file:
-            draw(file, columns, found, rows)
+        draw(folder / "retrieval.png", columns, found, rows)
         print(f"{summary['rows']:,} held-out rows; chance: " + _figures(summary["chance"]))
         for name, values in summary.items():
             if " to " in name:
@@ -116,30 +116,22 @@ def draw(
     rows: ImageTextRows,
 ) -> None:
     """Some images, evenly taken, each with the names nearest to it (the own one in bold) and the nearest second images."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, EXAMPLES).astype(int))
     pairs = "second_image" in found
-    figure, axes = pyplot.subplots(
-        len(chosen), 2 + NEAREST * pairs, figsize=(4.2 + 1.1 * NEAREST * pairs, 1.25 * len(chosen)), squeeze=False
-    )
-    for row, own in zip(axes, chosen, strict=True):
-        for axis in row:
-            axis.set_axis_off()
-        row[0].imshow(columns["image"][own].squeeze())
-        for place, text in enumerate(_nearest(found["image"][own], found["tokens"])):
-            weight = "bold" if text == own else "normal"
-            row[1].text(-0.1, 0.9 - 0.2 * place, rows.things[text].texts[0][:40], weight=weight, fontsize=7)
-        if pairs:
-            for axis, other in zip(row[2:], _nearest(found["image"][own], found["second_image"]), strict=False):
-                axis.imshow(columns["second_image"][other].squeeze())
-                if other == own:
-                    axis.set_title("own", fontsize=7, pad=1)
-    figure.savefig(file, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)
+    size = (4.2 + 1.1 * NEAREST * pairs, 1.25 * len(chosen))
+    with chart(file, len(chosen), 2 + NEAREST * pairs, size) as axes:
+        for row, own in zip(axes, chosen, strict=True):
+            for axis in row:
+                axis.set_axis_off()
+            row[0].imshow(columns["image"][own].squeeze())
+            for place, text in enumerate(_nearest(found["image"][own], found["tokens"])):
+                weight = "bold" if text == own else "normal"
+                row[1].text(-0.1, 0.9 - 0.2 * place, rows.things[text].texts[0][:40], weight=weight, fontsize=7)
+            if pairs:
+                for axis, other in zip(row[2:], _nearest(found["image"][own], found["second_image"]), strict=False):
+                    axis.imshow(columns["second_image"][other].squeeze())
+                    if other == own:
+                        axis.set_title("own", fontsize=7, pad=1)
 
 
 def _nearest(query: Float[np.ndarray, " embedding"], keys: Float[np.ndarray, "rows embedding"]) -> np.ndarray:

@@ -27,11 +27,12 @@ from genjax.errors import RequestError, exit_code
 from genjax.interop import inception
 from genjax.parallel import processes
 from genjax.sampling import writers
+from genjax.sampling.charts import chart
 from genjax.sampling.loop import Sampler
 from genjax.sampling.measuring import Measuring, MeasuringConfig, own_data
 from genjax.sampling.requests import parse_options
 from genjax.sampling.run import read_config, run_task, run_variables
-from genjax.sampling.summaries import new_folder, write_json, writing
+from genjax.sampling.summaries import new_folder, write_json
 from genjax.storage.restore import checkpoint_steps
 from genjax.tasks.contract import Artifact, Variables
 from genjax.tasks.diffusion import Diffusion
@@ -162,28 +163,20 @@ def _show(artifacts: Sequence[Artifact], folder: Path) -> None:
 
 def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Each figure over the checkpoints."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
     names = [name for name in rows[0]["figures"] if not name.endswith("_deviation")]
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
-    figure, axes = pyplot.subplots(lines, columns, figsize=(4.2 * columns, 3 * lines), squeeze=False)
-    for axis in axes.flat[len(names) :]:
-        axis.set_axis_off()
-    for axis, name in zip(axes.flat, names, strict=False):
-        axis.plot([row["checkpoint"] for row in rows], [row["figures"][name] for row in rows], marker="o", markersize=3)
-        axis.set_title(name.replace("/", "\n"), fontsize=8)
-        axis.set_xlabel("step", fontsize=8)
-        axis.grid(alpha=0.3)
-        low, high = axis.get_ylim()
-        axis.set_ylim(min(0, low), high)
-    figure.tight_layout()
-    with writing(file):
-        figure.savefig(file, dpi=110)
-    pyplot.close(figure)
+    with chart(file, lines, columns, size=(4.2 * columns, 3 * lines)) as axes:
+        for axis in axes.flat[len(names) :]:
+            axis.set_axis_off()
+        for axis, name in zip(axes.flat, names, strict=False):
+            axis.plot([row["checkpoint"] for row in rows], [row["figures"][name] for row in rows], marker="o", markersize=3)
+            axis.set_title(name.replace("/", "\n"), fontsize=8)
+            axis.set_xlabel("step", fontsize=8)
+            axis.grid(alpha=0.3)
+            low, high = axis.get_ylim()
+            axis.set_ylim(min(0, low), high)
+        axes[0, 0].figure.tight_layout()
 
 
 def main(arguments: list[str]) -> int:

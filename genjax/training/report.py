@@ -38,8 +38,9 @@ COLORS = ("#2f6fb2", "#dd7a1f", "#3a9a5b", "#c2415d", "#7d5fb2", "#8c6d4f", "#3a
 INK, FAINT, ALARM = "#1f2933", "#9aa5b1", "#d64545"
 RISING = re.compile(
     r"(accuracy|score|bleu|rouge|exact_match|top_\d+|image_to_\w+_\d+|precision|recall|density|coverage|agreement\w*"
-    r"|effective_classes)$"
+    r"|effective_classes|psnr\w*|ssim|code_use\w*|code_perplexity\w*)$"
 )  # more is better
+NEUTRAL = re.compile(r"(accuracy|logit|distance)_(real|fake)$|diversity$|copied_\w+$|_cubic$")  # neither more nor less is better
 LONG = 40  # letters; more of them leave no room for the best value on the same line of a legend
 SMOOTH_FROM = 60  # points; shorter series are shown as they are
 
@@ -194,7 +195,7 @@ def _line(axes: Axes, metric: str, one: Series, color: str, alone: bool) -> None
     plotted = np.where(good, values, np.nan)
     latest = _text(metric, values[good][-1]) if good.any() else "not finite"
     label = latest if alone and one.label == "train" else f"{one.label}  {latest}"
-    if one.seldom and good.sum() > 2:
+    if one.seldom and good.sum() > 2 and not NEUTRAL.search(metric):
         best = int(np.nanargmax(plotted) if RISING.search(metric) else np.nanargmin(plotted))
         label += "\n" if len(label) > LONG else "  "
         label += f"(best {_text(metric, values[best])} at {steps[best]:,})"

@@ -24,6 +24,10 @@ class Picture:
     seed: int | None = None
 
 
+def test_a_short_name_of_the_count():
+    assert parse_options(Request, ["--num", "3"]) == parse_options(Request, ["--num_samples=3"]) == {"num_samples": 3}
+
+
 def test_options_take_the_types_of_the_fields():
     words = "--temperature 0.5 --top-k=7 --stop a --stop=b=c --log_probs --no-ignore-eos --early_stopping full"
     assert parse_options(Request, [*words.split(), "--length_penalty", "-1"]) == {

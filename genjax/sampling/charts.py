@@ -1,0 +1,33 @@
+"""Charts of what commands measure."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from genjax.sampling.summaries import writing
+
+
+@contextlib.contextmanager
+def chart(file: Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.5, 4.0)) -> Iterator[np.ndarray]:
+    """Gives the axes of a new figure, (rows, columns), and writes the figure once they are drawn on.
+
+    Args:
+        size: of the figure in inches, (width, height).
+
+    Raises:
+        RequestError: the file cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    try:
+        yield axes
+        with writing(file):
+            figure.savefig(file, dpi=120, bbox_inches="tight")
+    finally:
+        pyplot.close(figure)
