@@ -3,7 +3,8 @@
     python train.py --config=configs/gan/pix2pix_emoji.py --workdir=runs/redrawn
     python sample.py --workdir=runs/redrawn --image=emoji.png --beside --out=redrawn.png
 
-Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds emoji.zip. Not yet measured.
+Hardware: two CPU cores, ten minutes. GENJAX_DATA names the folder that holds emoji.zip. Measured: 0.298 from held-out pictures,
+the other vendor's own 0.345 (benchmarks/RESULTS.md).
 """
 
 from translation import EMOJI, recipe

@@ -4,7 +4,8 @@
     python sample.py --workdir=runs/sngan --num_samples=100 --out=clothes.png
     python sample.py --workdir=runs/sngan --num_samples=8 --label="Ankle boot" --out=boots.png
 
-Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Not yet measured.
+Hardware: two CPU cores, 27 minutes. GENJAX_DATA names the folder that holds fashion_mnist/. Measured: FID 5.2 by the features of
+configs/vit/fashion_mnist.py (untrained 189), 9.8 of 10 classes (benchmarks/RESULTS.md).
 """
 
 from clothes import recipe
