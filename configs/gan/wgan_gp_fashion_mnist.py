@@ -3,7 +3,8 @@
     python train.py --config=configs/gan/wgan_gp_fashion_mnist.py --workdir=runs/wgan_gp
     python sample.py --workdir=runs/wgan_gp --num_samples=100 --out=clothes.png
 
-Hardware: two CPU cores, at most half an hour. GENJAX_DATA names the folder that holds fashion_mnist/. Not yet measured.
+Hardware: two CPU cores, 25 minutes. GENJAX_DATA names the folder that holds fashion_mnist/. Measured: FID 15.8 by the features of
+configs/vit/fashion_mnist.py (untrained 189), 9.4 of 10 classes, still falling (benchmarks/RESULTS.md).
 """
 
 from clothes import recipe
