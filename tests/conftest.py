@@ -35,6 +35,8 @@ import sys  # noqa: E402
 
 import pytest  # noqa: E402
 
+pytest_plugins = ("tests.dalle_runs",)
+
 # Tracing and compiling make very many objects that live: looking through them less often saves a twelfth of the time.
 gc.set_threshold(50_000, 100, 1000)
 

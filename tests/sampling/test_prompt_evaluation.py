@@ -11,7 +11,7 @@ from genjax.errors import RequestError
 from genjax.sampling import prompt_evaluation, reconstruction_evaluation
 from genjax.sampling.prompt_evaluation import alignment, captions_of, diversity
 from genjax.sampling.run import read_config, run_task
-from tests.tasks.test_dalle import SHAPES, runs  # noqa: F401
+from tests.dalle_runs import SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_diversity_compares_within_a_caption_and_between():
     assert diversity(half, 2) == pytest.approx(0.5**0.5, abs=0.05)
 
 
-def test_prompts_by_the_command(runs, tmp_path, capsys):  # noqa: F811
-    common = [f"--workdir={runs / 'drawn'}", "--count=6", "--each=2", f"--clip={runs / 'ranker'}"]
+def test_prompts_by_the_command(dalle_runs, tmp_path, capsys):
+    common = [f"--workdir={dalle_runs / 'drawn'}", "--count=6", "--each=2", f"--clip={dalle_runs / 'ranker'}"]
     assert prompt_evaluation.main([*common, "--sweep=1,2", f"--out={tmp_path / 'out'}", "--temperature=0.5"]) == 0
     rows = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [row["request"]["guidance"] for row in rows] == [1, 2]
@@ -54,7 +54,7 @@ def test_prompts_by_the_command(runs, tmp_path, capsys):  # noqa: F811
     assert all(row["pictures"] == 12 for row in rows) and rows[0]["request"]["temperature"] == 0.5
     assert (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "tradeoff.png").exists()
     for arguments, message in (
-        ([f"--workdir={runs / 'stage'}", f"--out={tmp_path / 'new'}"], "is no run of task 'dalle'"),
+        ([f"--workdir={dalle_runs / 'stage'}", f"--out={tmp_path / 'new'}"], "is no run of task 'dalle'"),
         ([*common, f"--out={tmp_path / 'out'}"], "already holds files"),
         ([*common, "--sweep=1;2", f"--out={tmp_path / 'new'}"], "write scales of guidance with commas"),
     ):
@@ -62,28 +62,30 @@ def test_prompts_by_the_command(runs, tmp_path, capsys):  # noqa: F811
         assert message in capsys.readouterr().err
 
 
-def test_captions_of_what_was_held_out_and_of_what_was_seen(runs):  # noqa: F811
+def test_captions_of_what_was_held_out_and_of_what_was_seen(dalle_runs):
     names = {}
     for which in ("held_out", "seen"):
         options = prompt_evaluation.parser().parse_args(
-            [f"--workdir={runs / 'drawn'}", "--out=x", f"--captions={which}", "--count=50"]
+            [f"--workdir={dalle_runs / 'drawn'}", "--out=x", f"--captions={which}", "--count=50"]
         )
-        captions, _ = captions_of(read_config(runs / "drawn"), runs / "drawn", options)
+        captions, _ = captions_of(read_config(dalle_runs / "drawn"), dalle_runs / "drawn", options)
         names[which] = set(shapes.names_of(np.array([shapes.label_of(shape_captions.parse(caption)) for caption in captions])))
     trained = data.build(SHAPES, seed=0, cache_dir=None).train.batches.rows.pictures
     seen = set(shapes.names_of(trained.combinations))
     assert not names["held_out"] & seen and names["seen"] <= seen
 
 
-def test_reconstructions_by_the_command(runs, tmp_path):  # noqa: F811
-    arguments = [f"--workdir={runs / 'stage'}", f"--features={runs / 'ranker'}", f"--out={tmp_path / 'out'}"]
+def test_reconstructions_by_the_command(dalle_runs, tmp_path):
+    arguments = [f"--workdir={dalle_runs / 'stage'}", f"--features={dalle_runs / 'ranker'}", f"--out={tmp_path / 'out'}"]
     assert reconstruction_evaluation.main(arguments) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     figures = summary["figures"]
     (rfid,) = (value for name, value in figures.items() if name.startswith("rfid/clip-ranker-"))
     assert rfid > 0 and 0 < figures["code_use"] <= 1 and summary["images"] == 16
-    task = run_task(runs / "stage")
+    task = run_task(dalle_runs / "stage")
     assert (tmp_path / "out" / "reconstructions.png").exists() and task.medium.shape == (32, 32, 3)
     with pytest.raises(RequestError, match="is no run of task 'autoencoder'"):
-        options = reconstruction_evaluation.parser().parse_args([f"--workdir={runs / 'ranker'}", f"--out={tmp_path / 'new'}"])
+        options = reconstruction_evaluation.parser().parse_args(
+            [f"--workdir={dalle_runs / 'ranker'}", f"--out={tmp_path / 'new'}"]
+        )
         reconstruction_evaluation.run(options)

@@ -20,47 +20,15 @@ from genjax.tasks.dalle import DALLETaskConfig
 from genjax.tasks.dalle_requests import DALLERequest, read_texts
 from genjax.training.run_config import structure_run
 from genjax.training.setup import make_plan
-
-SHAPES = {"name": "captioned_shapes", "image_size": 32, "batch_size": 8, "num_images": 64, "evaluation_images": 16}
-ADAM = {"name": "adam", "schedule": "constant", "peak_lr": 3e-3}
-STAGE = {
-    "name": "autoencoder",
-    "model": {
-        "widths": (8, 8, 8),
-        "blocks": 1,
-        "groups": 4,
-        "attention_levels": (),
-        "middle_attention": False,
-        "latent_channels": 4,
-        "bottleneck": {"name": "vector", "codes": 16, "width": 4, "restart": 0.1},
-    },
-}
-TOWER = {"num_layers": 1, "num_heads": 2, "embed_dim": 16, "projection_dim": 8}
-RANKER = {"name": "contrastive", "model": {"text": TOWER, "image": TOWER | {"patch_size": 8}}}
-MODEL = {"num_layers": 2, "num_heads": 2, "embed_dim": 16, "patterns": ("row",), "last_pattern": "full", "init_std": 0.2}
-
-
-def config(task, **train):
-    train = {"steps": 2, "log_every": 2, "checkpoint_every": 2, "eval_every": 100} | train
-    return {"seed": 1, "task": task, "data": SHAPES, "optimizer": ADAM, "train": train}
+from tests.dalle_runs import MODEL, SHAPES, STAGE, config, dalle
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory):
-    """A first stage, a ranker, and a DALL-E on both."""
-    folder = tmp_path_factory.mktemp("dalle")
-    training.train(config(STAGE), folder / "stage")
-    training.train(config(RANKER), folder / "ranker")
-    training.train(config(dalle(folder)), folder / "drawn")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def written(runs):
+def written(dalle_runs):
     """A DALL-E of two stacks."""
     stacks = {"num_layers": 1, "num_heads": 2, "embed_dim": 16, "init_factor": 3.0}
-    training.train(config(dalle(runs, form="two_stacks", model=stacks, prompts=())), runs / "written")
-    return runs / "written"
+    training.train(config(dalle(dalle_runs, form="two_stacks", model=stacks, prompts=())), dalle_runs / "written")
+    return dalle_runs / "written"
 
 
 @pytest.fixture(scope="session")
@@ -76,14 +44,9 @@ def planned(settings, **places):
     return make_plan(structure_run(settings), **places).task
 
 
-def dalle(folder, **section):
-    own = {"name": "dalle", "first_stage": str(folder / "stage"), "ranker": str(folder / "ranker"), "model": MODEL}
-    return own | {"prompts": ("a red circle",), "samples": 2} | section
-
-
 @pytest.fixture(scope="session")
-def opened(runs):
-    return sampling.open_run(runs / "drawn")
+def opened(dalle_runs):
+    return sampling.open_run(dalle_runs / "drawn")
 
 
 @pytest.fixture(scope="session")
@@ -91,20 +54,20 @@ def sampler(opened):
     return sampling.Sampler(opened[0])
 
 
-def test_a_run_takes_over_the_networks_of_others(runs, opened):
+def test_a_run_takes_over_the_networks_of_others(dalle_runs, opened):
     task, variables = opened
-    _, stage = sampling.open_run(runs / "stage")
-    _, ranker = sampling.open_run(runs / "ranker")
+    _, stage = sampling.open_run(dalle_runs / "stage")
+    _, ranker = sampling.open_run(dalle_runs / "ranker")
     jax.tree.map(np.testing.assert_array_equal, variables["first_stage"], stage["autoencoder"])
     jax.tree.map(np.testing.assert_array_equal, variables["ranker"], ranker["towers"])
-    source = json.loads((runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())
+    source = json.loads((dalle_runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())
     assert source["step"] == 2 and len(source["digest"]) == 12
     assert (task.sizes.rows, task.sizes.columns, task.sizes.codes) == (8, 8, 16)
 
 
-def test_it_needs_them_no_more(runs, another, opened, tmp_path):
+def test_it_needs_them_no_more(dalle_runs, another, opened, tmp_path):
     """Sampling, and going on, where the first stage is gone; not where it is another one."""
-    shutil.copytree(runs, tmp_path / "moved")
+    shutil.copytree(dalle_runs, tmp_path / "moved")
     folder = tmp_path / "moved"
     settings = config(dalle(folder), steps=3)
     stored = json.loads((folder / "drawn" / "config.json").read_text())
@@ -120,11 +83,11 @@ def test_it_needs_them_no_more(runs, another, opened, tmp_path):
         training.train(config(dalle(folder), steps=4), folder / "drawn")
 
 
-def test_digests_that_are_given_are_checked(runs, tmp_path):
-    digest = json.loads((runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())["digest"]
-    assert planned(config(dalle(runs, first_stage_digest=digest))).config.first_stage_digest == digest
+def test_digests_that_are_given_are_checked(dalle_runs, tmp_path):
+    digest = json.loads((dalle_runs / "drawn" / "adopted" / "first_stage" / "source.json").read_text())["digest"]
+    assert planned(config(dalle(dalle_runs, first_stage_digest=digest))).config.first_stage_digest == digest
     with pytest.raises(ConfigError, match=f"has the digest {digest}, but config.task.first_stage_digest says 0123"):
-        training.train(config(dalle(runs, first_stage_digest="0123")), tmp_path / "wrong")
+        training.train(config(dalle(dalle_runs, first_stage_digest="0123")), tmp_path / "wrong")
     assert not (tmp_path / "wrong" / "config.json").exists()
 
 
@@ -142,14 +105,14 @@ def test_digests_that_are_given_are_checked(runs, tmp_path):
         ({"text_weight": 1.0}, "config.task.text_weight is 1.0"),
     ],
 )
-def test_configs_that_cannot_be(runs, changes, message, tmp_path):
-    changes = {name: str(runs / "stage") if value == "STAGE" else value for name, value in changes.items()}
+def test_configs_that_cannot_be(dalle_runs, changes, message, tmp_path):
+    changes = {name: str(dalle_runs / "stage") if value == "STAGE" else value for name, value in changes.items()}
     with pytest.raises(ConfigError, match=message):
-        training.train(config(dalle(runs, **changes)), tmp_path / "run")
+        training.train(config(dalle(dalle_runs, **changes)), tmp_path / "run")
 
 
-def test_images_of_another_size_than_the_first_stages(runs, tmp_path):
-    wrong = config(dalle(runs)) | {"data": SHAPES | {"image_size": 48}}
+def test_images_of_another_size_than_the_first_stages(dalle_runs, tmp_path):
+    wrong = config(dalle(dalle_runs)) | {"data": SHAPES | {"image_size": 48}}
     with pytest.raises(ConfigError, match="reads images of 32x32x3, and the data has 48x48x3"):
         training.train(wrong, tmp_path / "run")
 
@@ -157,7 +120,7 @@ def test_images_of_another_size_than_the_first_stages(runs, tmp_path):
 # Training.
 
 
-def test_the_loss_by_hand(runs, opened):
+def test_the_loss_by_hand(dalle_runs, opened):
     """Each token's nats by a softmax over its own vocabulary, from logits of whole sequences that are built here."""
     task, variables = opened
     c, batch = task.form.config, data.build(SHAPES, seed=1, cache_dir=None).train.batch(0)
@@ -288,30 +251,30 @@ def test_requests_that_cannot_be(opened, changes, message, tmp_path):
         opened[0].prepare([DALLERequest(**{"prompt": "a red circle", **changes})])
 
 
-def test_codes_that_were_computed_before(runs, another, tmp_path):
+def test_codes_that_were_computed_before(dalle_runs, another, tmp_path):
     """The same losses as with encoding in every step; not with another first stage, or for other data."""
-    assert encode.main([f"--workdir={runs / 'stage'}", f"--out={tmp_path / 'codes'}"]) == 0
-    read = config(dalle(runs)) | {"data": SHAPES | {"codes": {"path": str(tmp_path / "codes")}}}
+    assert encode.main([f"--workdir={dalle_runs / 'stage'}", f"--out={tmp_path / 'codes'}"]) == 0
+    read = config(dalle(dalle_runs)) | {"data": SHAPES | {"codes": {"path": str(tmp_path / "codes")}}}
     training.train(read, tmp_path / "read")
-    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (runs / "drawn", tmp_path / "read")]
+    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (dalle_runs / "drawn", tmp_path / "read")]
     one, two = ([json.loads(line) for line in found] for found in lines)
     for name in ("loss", "held_out/image"):
         first, second = ([line[name] for line in found if name in line] for found in (one, two))
         assert first and first == pytest.approx(second, rel=1e-5)
-    alone = planned(read | {"task": dalle(runs, first_stage="", ranker="")})
+    alone = planned(read | {"task": dalle(dalle_runs, first_stage="", ranker="")})
     with pytest.raises(RequestError, match="no first stage to draw them"):
         alone.prepare([DALLERequest("a red circle")])
     with pytest.raises(ConfigError, match="data.codes are of a first stage of digest"):
-        planned(read | {"task": dalle(runs, first_stage=str(another))})
+        planned(read | {"task": dalle(dalle_runs, first_stage=str(another))})
     with pytest.raises(DataError, match="are of other data than config.data"):
         planned(read | {"data": read["data"] | {"num_images": 65}})
     with pytest.raises(DataError, match="holds no codes"):
         planned(read | {"data": SHAPES | {"codes": {"path": str(tmp_path)}}})
 
 
-def test_without_a_ranker_there_is_no_choice(runs, opened):
+def test_without_a_ranker_there_is_no_choice(dalle_runs, opened):
     task = replace(opened[0], ranker=None)
     with pytest.raises(RequestError, match="--candidates: this run has no ranker to choose by"):
         task.prepare([DALLERequest("a red circle", candidates=4)])
     assert nn.unbox(jax.eval_shape(lambda: task.init(jax.random.key(0)))).keys() == {"dalle", "first_stage"}
-    assert run_task(runs / "drawn").ranker is not None
+    assert run_task(dalle_runs / "drawn").ranker is not None
