@@ -5,8 +5,8 @@
     python sample.py --workdir=runs/styles --mix=4x6 --mix_layers=0-3 --out=mixed.png
     python sample.py --workdir=runs/styles --num_samples=10 --interpolate --out=film.png
 
-Hardware: two CPU cores, 26 minutes. GENJAX_DATA names the folder that holds emoji.zip. Measured: colors and
-outlines of emoji, few that could be named (benchmarks/RESULTS.md).
+Hardware: two CPU cores, 26 minutes. GENJAX_DATA names the folder that holds emoji.zip. Measured: colors and outlines of emoji,
+few that could be named (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from genjax.config import structure
+from genjax.data.checks import check_limits
 from genjax.data.dataset import Datasets
 from genjax.data.image_texts import ImageTextsInfo
 from genjax.data.shapes import TRAINING_SEED, ShapeRows, ShapesDataConfig, build_rows
@@ -17,7 +18,6 @@ from genjax.data.text_config import TokenizerConfig
 from genjax.data.text_rows import text_rows
 from genjax.data.tokenizers.base import Tokenizer
 from genjax.data.tokenizers.build import given_tokenizer, train_tokenizer
-from genjax.errors import ConfigError
 
 FORMAT = "captions 1"  # of the rows: change it when the same config gives other batches than before
 _READ_FOR_TOKENIZER = 4000  # captions; they have some sixty words
@@ -33,8 +33,7 @@ class CaptionedShapesConfig(ShapesDataConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.context_length < 1:
-            raise ConfigError(f"data.context_length is {self.context_length}; it must be at least 1.")
+        check_limits(self, positive=("context_length",))
 
 
 def build_captioned_shapes(config: Mapping[str, Any], *, seed: int, cache_dir: Path | None) -> Datasets:

@@ -19,15 +19,9 @@ def chart(file: Path, rows: int = 1, columns: int = 1, size: tuple[float, float]
     Raises:
         RequestError: the file cannot be written.
     """
-    import matplotlib
+    from matplotlib.figure import Figure  # takes a while to import
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
-    try:
-        yield axes
-        with writing(file):
-            figure.savefig(file, dpi=120, bbox_inches="tight")
-    finally:
-        pyplot.close(figure)
+    figure = Figure(figsize=size)
+    yield figure.subplots(rows, columns, squeeze=False)
+    with writing(file):
+        figure.savefig(file, dpi=120, bbox_inches="tight")

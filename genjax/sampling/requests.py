@@ -43,7 +43,8 @@ def parse_options(request_type: type, arguments: Sequence[str], others: Sequence
             raise RequestError(f"do not know what to do with {argument!r}; options are written --key value.")
         name, equals, text = argument[2:].partition("=")
         name = name.replace("-", "_")
-        name = SHORT.get(name, name)
+        if SHORT.get(name) in known:
+            name = SHORT[name]
         if name.startswith("no_") and known.get(name[3:]) is bool and not equals:
             values[name[3:]] = False
             continue

@@ -120,7 +120,7 @@ def test_images_of_another_size_than_the_first_stages(dalle_runs, tmp_path):
 # Training.
 
 
-def test_the_loss_by_hand(dalle_runs, opened):
+def test_the_loss_by_hand(opened):
     """Each token's nats by a softmax over its own vocabulary, from logits of whole sequences that are built here."""
     task, variables = opened
     c, batch = task.form.config, data.build(SHAPES, seed=1, cache_dir=None).train.batch(0)

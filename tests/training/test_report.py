@@ -67,6 +67,7 @@ def test_the_legend_tells_the_last_and_the_best_value():
             held_out__top_5=lambda s: s / 100,
             held_out__made_psnr=lambda s: s,
             held_out__logit_fake=lambda s: s,
+            held_out__psnr_cubic=lambda s: 2 * s,
             samples__a_network_with_a_name_that_is_rather_long__fid=lambda s: s / 10,
             samples__agreement_class=lambda s: -abs(s - 20),
         )
@@ -78,6 +79,7 @@ def test_the_legend_tells_the_last_and_the_best_value():
         "held out  -10  (best 0 at 20)",
         "held out  0.3  (best 0.3 at 30)",
         "held out  30  (best 30 at 30)",
+        "held out  60",
         "held out  30",  # of what is neither better nor worse when it is more
         "samples  -10  (best 0 at 20)",
         "samples a network with a name that is rather long  3\n(best 1 at 10)",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from genjax.data.checks import check_limits
 from genjax.data.code.filters import CodeFilters
 from genjax.data.fim_rows import FimConfig
 from genjax.data.sources.document import CodeEncodingErrors
@@ -61,8 +62,7 @@ class CodeDataConfig(TextDataConfig):
             raise ConfigError(
                 "data.document_separator does not go with data.name='code': a file is a document there; leave it empty."
             )
-        if self.repository_depth < 0:
-            raise ConfigError(f"data.repository_depth is {self.repository_depth}; it must be 0 or more.")
+        check_limits(self, optional=("repository_depth",))
         if self.evaluation_repositories and (self.evaluation_path or self.evaluation_tfds_split):
             raise ConfigError("data.evaluation_repositories and another place for held-out text were given; use one of them.")
         if self.document_order == "repository" and self.mode == "pack":
