@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array, Float
 
+from genjax.errors import ConfigError
 from genjax.models.transformer import Block
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.models.vgg import forward_flops as vgg_flops
@@ -39,6 +40,13 @@ class TransformerFeatures:
 
     task: Classification | Contrastive
 
+    def __post_init__(self):
+        config = self.task.model_config
+        if (config if isinstance(self.task, Classification) else config.image).scan_layers:
+            raise ConfigError(
+                "the layers of a run whose features compare images must be apart; train it with model.scan_layers=False."
+            )
+
     @property
     def component(self) -> str:
         """Of the task, that has the network."""
@@ -66,8 +74,9 @@ class TransformerFeatures:
             mutable=["intermediates"],
             method="features" if self.component == "vit" else "encode_images",
         )
-        outputs = traverse_util.flatten_dict(found["intermediates"], is_leaf=lambda path, value: path[-1] == "__call__")
-        in_order = sorted(outputs, key=lambda path: int(path[-2].rpartition("_")[2]))
+        outputs = traverse_util.flatten_dict(found["intermediates"])  # attention's weights too
+        calls = [path for path in outputs if path[-1] == "__call__"]
+        in_order = sorted(calls, key=lambda path: int(path[-2].rpartition("_")[2]))
         return [outputs[path][0][0].x[:, 1:] for path in in_order]
 
     def flops(self, shape):
