@@ -1,4 +1,4 @@
-"""The discrete VAE of DALL-E on drawn shapes: 8x8 codes of 128, chosen by Gumbel noise that cools; logit-Laplace pixels.
+"""The discrete VAE of DALL-E on drawn shapes: 8x8 codes of 512, chosen by Gumbel noise that cools; logit-Laplace pixels.
 
     python train.py --config=configs/autoencoder/dvae_shapes.py --workdir=runs/dvae_shapes
     python sample.py --workdir=runs/dvae_shapes --image=pictures --beside --codes --out=back
@@ -12,7 +12,7 @@ from first_stage import SHAPES, recipe
 def get_config():
     return recipe(
         SHAPES,
-        {"name": "gumbel", "codes": 128, "width": 32},
+        {"name": "gumbel", "codes": 512, "width": 32},
         pixels="logit_laplace",
         kl=1.0,
         kl_steps=500,

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 SHAPES = {
     "name": "captioned_shapes",
     "image_size": 32,
-    "batch_size": 64,
+    "batch_size": 32,
 }
+SHAPES_CODES = {"name": "vector", "codes": 512, "width": 32, "decay": 0.95, "restart": 0.1}
 FASHION_MNIST = {
     "name": "images",
     "source": "idx",
@@ -46,10 +47,14 @@ NETWORK = {
 def recipe(data: Mapping[str, Any], bottleneck: Mapping[str, Any], *, steps: int = 1200, **task: Any) -> ConfigDict:
     """An autoencoder of three levels around a bottleneck.
 
+    Pixels by squares: of small things on a plain ground, absolute differences teach the ground first and colors late (after 400
+    steps on shapes 21 dB, where squares have 28).
+
     Args:
         task: further fields of `config.task`; `model` changes fields of the network.
     """
     network = NETWORK | {"bottleneck": bottleneck} | task.pop("model", {})
+    task = {"pixels": "squared", "commitment": 0.05, **task}
     return ConfigDict(
         {
             "seed": 0,

@@ -1,4 +1,4 @@
-"""Finite scalar quantization on drawn shapes: 8x8 codes of 5 * 5 * 5, without any codebook.
+"""Finite scalar quantization on drawn shapes: 8x8 codes of 8 * 8 * 8, without any codebook.
 
     python train.py --config=configs/autoencoder/fsq_shapes.py --workdir=runs/fsq_shapes
     python sample.py --workdir=runs/fsq_shapes --image=pictures --beside --codes --out=back
@@ -10,4 +10,4 @@ from first_stage import SHAPES, recipe
 
 
 def get_config():
-    return recipe(SHAPES, {"name": "finite_scalar", "levels": (5, 5, 5)})
+    return recipe(SHAPES, {"name": "finite_scalar", "levels": (8, 8, 8)})

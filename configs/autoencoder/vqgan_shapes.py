@@ -7,8 +7,8 @@
 Hardware: two CPU cores, at most half an hour. Not yet measured.
 """
 
-from first_stage import SHAPES, vqgan
+from first_stage import SHAPES, SHAPES_CODES, vqgan
 
 
 def get_config():
-    return vqgan(SHAPES, {"name": "vector", "codes": 128, "width": 32, "restart": 0.1}, features="runs/clip_shapes")
+    return vqgan(SHAPES, SHAPES_CODES, features="runs/clip_shapes")

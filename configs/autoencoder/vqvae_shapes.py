@@ -1,4 +1,4 @@
-"""VQ-VAE on drawn shapes: 8x8 codes of 128, each a moving mean of what it stands for; codes that fall out of use begin again.
+"""VQ-VAE on drawn shapes: 8x8 codes of 512, each a moving mean of what it stands for; codes that fall out of use begin again.
 
     python train.py --config=configs/autoencoder/vqvae_shapes.py --workdir=runs/vqvae_shapes
     python sample.py --workdir=runs/vqvae_shapes --image=pictures --beside --codes --out=back
@@ -6,8 +6,8 @@
 Hardware: two CPU cores, at most half an hour. Not yet measured.
 """
 
-from first_stage import SHAPES, recipe
+from first_stage import SHAPES, SHAPES_CODES, recipe
 
 
 def get_config():
-    return recipe(SHAPES, {"name": "vector", "codes": 128, "width": 32, "restart": 0.1})
+    return recipe(SHAPES, SHAPES_CODES)
