@@ -3,13 +3,14 @@
 python -m genjax.sampling.reconstruction_evaluation --workdir=runs/vqvae_shapes --features=runs/clip_shapes --out=measured
 
 DIR gets summary.json and reconstructions.png: images, what came back of them, and their codes. PSNR in dB, SSIM, the shares of
-codes that are in use and how many are as if equally frequent; rFID, the Frechet distance between images and what came back, by
-features that stand in its name.
+codes that are in use and how many are as if equally frequent; sharpness, the edges of what came back over those of the images;
+rFID, the Frechet distance between images and what came back, by features that stand in its name; and how far apart those of each
+image and what came back of it lie (Zhang et al., 2018, with features of the run that is named).
 """
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from genjax.sampling.run import newest_checkpoint, read_config, run_task, run_va
 from genjax.sampling.summaries import new_folder, write_json
 from genjax.tasks.autoencoder import AutoencoderTask
 from genjax.tasks.autoencoder_requests import RequestOfData
+from genjax.tasks.perceptual import TransformerFeatures, compares_images, distance
 
 SHOWN = 24  # images in the picture
 
@@ -66,11 +68,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     dataset = own_data(read_config(workdir), workdir, options.reference)
     figures = reconstruction_figures(task, variables, dataset)
     if network is not None:
-        back = jax.jit(lambda images: task.sample(variables, {"image": images, "row": np.zeros(len(images))}, None)["value"])
-        real = collect(network, images_of(dataset))
-        given = (images[..., : task.medium.channels] for images in images_of(dataset))
-        made = collect(network, (np.broadcast_to(back(images), (*images.shape[:3], 3)) for images in given))
+        apply = jax.jit(lambda images: task.sample(variables, {"image": images, "row": np.zeros(len(images))}, None)["value"])
+
+        def back() -> Iterator[np.ndarray]:
+            for images in images_of(dataset):
+                yield np.broadcast_to(apply(images[..., : task.medium.channels]), images.shape)
+
+        real, made = collect(network, images_of(dataset)), collect(network, back())
         figures[f"rfid/{network.name}"] = frechet_distance(made.pool, real.pool)
+        judge = run_task(Path(options.features))
+        if compares_images(judge):
+            apart = _distance(TransformerFeatures(judge), network.variables)
+            each = [np.asarray(apart(*pair)) for pair in zip(images_of(dataset), back(), strict=True)]
+            figures[f"perceptual/{network.name}"] = float(np.concatenate(each).mean())
     summary = {
         "checkpoint": options.checkpoint if options.checkpoint is not None else newest_checkpoint(workdir),
         "images": dataset.batches.rows.num_rows,
@@ -85,6 +95,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         listed = "\n".join(f"  {name}: {value:.4g}" for name, value in figures.items())
         print(f"{summary['images']:,} images\n{listed}", flush=True)
     return summary
+
+
+def _distance(features: TransformerFeatures, variables: Mapping[str, Any]) -> Callable[..., jax.Array]:
+    """Of two batches of images with levels of 0 to 255."""
+    maps = lambda images: features.maps(variables[features.component], images / 127.5 - 1)  # noqa: E731
+    return jax.jit(lambda first, second: distance(maps(first), maps(second)))
 
 
 def reconstruction_figures(task: AutoencoderTask, variables: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:

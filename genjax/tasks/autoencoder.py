@@ -30,12 +30,10 @@ from genjax.tasks import autoencoder_weights
 from genjax.tasks.autoencoder_networks import COMPONENT, KINDS, Grid, NetworkConfig, NetworkName, grids, make_config
 from genjax.tasks.autoencoder_requests import ReconstructionRequest, RequestOfData, prepare, present
 from genjax.tasks.base import BaseTask
-from genjax.tasks.classification import Classification
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Task, Turn, Variables, mean_of
-from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.gan_weights import placed
 from genjax.tasks.media import Images, medium_of
-from genjax.tasks.perceptual import Perceptual, TransformerFeatures, VGGFeatures, distance
+from genjax.tasks.perceptual import Perceptual, TransformerFeatures, VGGFeatures, compares_images, distance
 from genjax.tasks.pixels import PIXELS, PixelName
 from genjax.tasks.translators import Judge, make_judge
 
@@ -248,7 +246,8 @@ class AutoencoderTask(BaseTask):
         return jax.lax.stop_gradient(jnp.clip(steep[0] / (steep[1] + 1e-4), 0.0, 1e4))
 
     def evaluate(self, variables: Variables, batch: Batch, key: jax.Array) -> Metrics:
-        """Of held-out images: PSNR and SSIM, the distance of features where there are some, and which codes are in use."""
+        """Of held-out images: PSNR and SSIM, sharpness (edges of what comes back over those of the images: 1 is as sharp), the
+        distance of features where there are some, and which codes are in use."""
         images, weights = self.medium.to_model(batch["image"]), batch["mask"].astype(jnp.float32)
         outputs, quantized = self.model.apply(variables[COMPONENT], images)
         made = jnp.clip(PIXELS[self.config.pixels].image(outputs), -1, 1)
@@ -260,6 +259,8 @@ class AutoencoderTask(BaseTask):
             maps = (self.perceptual.maps(variables["features"], x) for x in (made, images))
             found["perceptual"] = distance(*maps)
         sums: dict[str, Any] = {name: ((values * weights).sum(), weights.sum()) for name, values in found.items()}
+        before, after = (similarity.edges(x) * weights for x in (images, made))
+        sums["sharpness"] = (after.sum(), before.sum())
         for number, (codes, size) in enumerate(self._grids(quantized.codes)):
             rows = jnp.broadcast_to(weights.reshape(-1, *[1] * (codes.ndim - 1)), codes.shape)
             counts = jnp.zeros((size,), jnp.float32).at[codes.reshape(-1)].add(rows.reshape(-1))
@@ -388,10 +389,10 @@ def build(section: Mapping[str, Any], info: Any, adopted: Mapping[str, Task]) ->
 def _features(config: AutoencoderTaskConfig, adopted: Mapping[str, Task]) -> Perceptual | None:
     if "features" in adopted:
         task = adopted["features"]
-        if not isinstance(task, Classification) and not (isinstance(task, Contrastive) and task.has_patches):
+        if not compares_images(task):
             raise ConfigError(
-                f"config.task.features {config.features} is no run of task 'classification' or 'contrastive' that sees patches; "
-                "name one."
+                f"config.task.features {config.features} is no run of task 'classification' or 'contrastive' that sees patches, "
+                "in layers that are apart (model.scan_layers=False); name one."
             )
         return TransformerFeatures(task)
     return VGGFeatures(structure(VGGConfig, config.vgg, "config.task.vgg")) if config.vgg else None

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array, Float
 
-from genjax.errors import ConfigError
 from genjax.models.transformer import Block
 from genjax.models.vgg import VGG, VGGConfig
 from genjax.models.vgg import forward_flops as vgg_flops
 from genjax.models.vit import flops_per_image
 from genjax.tasks.classification import Classification
+from genjax.tasks.contract import Task
 from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.image_batches import normalize
 
@@ -34,18 +34,22 @@ class Perceptual(Protocol):
         """Of a forward pass over one image."""
 
 
+def compares_images(task: Task) -> bool:
+    """Whether a task's network sees patches behind a class token, in layers that are apart: a ViT, or the tower of a CLIP."""
+    if isinstance(task, Classification):
+        return not task.model_config.scan_layers
+    return isinstance(task, Contrastive) and task.has_patches and not task.model_config.image.scan_layers
+
+
 @dataclass(frozen=True)
 class TransformerFeatures:
-    """All blocks of a classifier, or of the image tower of a contrastive model, at its patches."""
+    """All blocks of a classifier, or of the image tower of a contrastive model, at its patches.
+
+    Attributes:
+        task: one of which `compares_images` is true.
+    """
 
     task: Classification | Contrastive
-
-    def __post_init__(self):
-        config = self.task.model_config
-        if (config if isinstance(self.task, Classification) else config.image).scan_layers:
-            raise ConfigError(
-                "the layers of a run whose features compare images must be apart; train it with model.scan_layers=False."
-            )
 
     @property
     def component(self) -> str:

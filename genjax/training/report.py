@@ -40,7 +40,9 @@ RISING = re.compile(
     r"(accuracy|score|bleu|rouge|exact_match|top_\d+|image_to_\w+_\d+|precision|recall|density|coverage|agreement\w*"
     r"|effective_classes|psnr\w*|ssim|code_use\w*|code_perplexity\w*)$"
 )  # more is better
-NEUTRAL = re.compile(r"(accuracy|logit|distance)_(real|fake)$|diversity$|copied_\w+$|_cubic$")  # neither more nor less is better
+NEUTRAL = re.compile(
+    r"(accuracy|logit|distance)_(real|fake)$|diversity$|sharpness$|copied_\w+$|_cubic$"
+)  # neither more nor less is better
 LONG = 40  # letters; more of them leave no room for the best value on the same line of a legend
 SMOOTH_FROM = 60  # points; shorter series are shown as they are
 

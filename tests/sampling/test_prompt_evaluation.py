@@ -81,7 +81,8 @@ def test_reconstructions_by_the_command(dalle_runs, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     figures = summary["figures"]
     (rfid,) = (value for name, value in figures.items() if name.startswith("rfid/clip-ranker-"))
-    assert rfid > 0 and 0 < figures["code_use"] <= 1 and summary["images"] == 16
+    (perceptual,) = (value for name, value in figures.items() if name.startswith("perceptual/clip-ranker-"))
+    assert rfid > 0 and perceptual > 0 and figures["sharpness"] > 0 and 0 < figures["code_use"] <= 1 and summary["images"] == 16
     task = run_task(dalle_runs / "stage")
     assert (tmp_path / "out" / "reconstructions.png").exists() and task.medium.shape == (32, 32, 3)
     with pytest.raises(RequestError, match="is no run of task 'autoencoder'"):

@@ -14,7 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from genjax import data, sampling, tasks, training
 from genjax.errors import ConfigError, DataError, RequestError
-from genjax.evaluation.images.similarity import psnr, ssim
+from genjax.evaluation.images.similarity import edges, psnr, ssim
 from genjax.models.autoencoder import Autoencoder
 from genjax.quantization.quantized import CODEBOOK
 from genjax.tasks.autoencoder import ReconstructionRequest
@@ -73,6 +73,7 @@ def test_every_bottleneck_gives_gradients_and_figures(kind, batch):
     )
     expected = [10 * np.log10(4 / ((a - b) ** 2).mean()) for a, b in zip(images, np.asarray(made), strict=True)]
     assert found["psnr"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert found["sharpness"] == pytest.approx(float(edges(made).sum() / edges(images).sum()), rel=1e-4)
     assert ("code_use" in found) == (kind != "gaussian")
     if kind != "gaussian":
         assert 0 < found["code_use"] <= 1 and 1 <= found["code_perplexity"] <= task.code_grids[0].bottleneck.codes
@@ -173,6 +174,8 @@ def test_similarity_is_torchmetrics():
     np.testing.assert_allclose(ssim(x, y), theirs[..., 5:-5, 5:-5].mean((1, 2, 3)), atol=2e-5)
     np.testing.assert_allclose(ssim(x, x), 1, atol=1e-6)
     np.testing.assert_allclose(psnr(x, y), 10 * np.log10(4 / ((x - y) ** 2).mean((1, 2, 3))), rtol=1e-5)
+    steps = [np.abs(np.diff(y.astype(np.float64), axis=axis)).mean((1, 2, 3)) for axis in (1, 2)]
+    np.testing.assert_allclose(edges(y), sum(steps), rtol=1e-5)
     with pytest.raises(DataError, match="windows of 11x11 pixels; images of 8x8 have none"):
         ssim(x[:, :8, :8], y[:, :8, :8])
 
@@ -206,7 +209,16 @@ def test_two_levels_have_two_grids(batch):
     assert [str(grid) for grid in task.code_grids] == ["8x8 codes of 16", "16x16 codes of 16"]
     sums = jax.jit(task.evaluate)(start(task), batch, jax.random.key(1))
     found = task.summarize({n: np.asarray(a) / w if np.ndim(a) else float(a / w) for n, (a, w) in sums.items()})
-    assert {"code_use_0", "code_use_1", "code_perplexity_0", "code_perplexity_1", "psnr", "ssim", "pixels"} == found.keys()
+    assert {
+        "code_use_0",
+        "code_use_1",
+        "code_perplexity_0",
+        "code_perplexity_1",
+        "psnr",
+        "ssim",
+        "sharpness",
+        "pixels",
+    } == found.keys()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import torch
 import transformers
 
 from genjax import data, tasks
-from genjax.errors import ConfigError
-from genjax.tasks.perceptual import TransformerFeatures
+from genjax.tasks.perceptual import TransformerFeatures, compares_images
 
 SIZES = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 2}
 PICTURES = SIZES | {"image_size": 8, "patch_size": 4}
@@ -44,8 +43,9 @@ def test_maps_are_what_each_block_gives_at_the_patches(make, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_layers_that_are_scanned_are_refused():
+def test_layers_that_are_scanned_compare_nothing():
     info = data.describe({"name": "images", "classes": ("a", "b"), "image_size": 8})
-    model = {"patch_size": 4, "num_layers": 2, "num_heads": 2, "embed_dim": 16, "scan_layers": True}
-    with pytest.raises(ConfigError, match="scan_layers=False"):
-        TransformerFeatures(tasks.build({"name": "classification", "model": model}, info))
+    model = {"patch_size": 4, "num_layers": 2, "num_heads": 2, "embed_dim": 16}
+    for scanned in (False, True):
+        task = tasks.build({"name": "classification", "model": model | {"scan_layers": scanned}}, info)
+        assert compares_images(task) != scanned

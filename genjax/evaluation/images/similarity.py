@@ -16,6 +16,11 @@ def psnr(x: Float[Array, "batch height width channels"], y: Float[Array, "batch 
     return 10 * jnp.log10(4 / jnp.maximum(jnp.square(x - y).mean((1, 2, 3)), 1e-10))
 
 
+def edges(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch"]:
+    """The mean absolute difference of neighbours, side by side and one above the other: blurred images have less."""
+    return jnp.abs(jnp.diff(x, axis=1)).mean((1, 2, 3)) + jnp.abs(jnp.diff(x, axis=2)).mean((1, 2, 3))
+
+
 def ssim(x: Float[Array, "batch height width channels"], y: Float[Array, "batch height width channels"]) -> Float[Array, "batch"]:
     """Structural similarity of each image in [-1, 1], 1 for equal ones (Wang et al., 2004, equation 13).
 
