@@ -3,7 +3,7 @@
     python train.py --config=configs/autoencoder/vqvae_shapes.py --workdir=runs/vqvae_shapes
     python sample.py --workdir=runs/vqvae_shapes --image=pictures --beside --codes --out=back
 
-Hardware: two CPU cores, at most half an hour. Not yet measured.
+Hardware: two CPU cores, 7 minutes. Measured: 35.7 dB of held-out images, all codes in use (benchmarks/RESULTS.md).
 """
 
 from first_stage import SHAPES, SHAPES_CODES, recipe

@@ -2,7 +2,8 @@
 
     python train.py --config=configs/clip/shapes.py --workdir=runs/clip_shapes
 
-Hardware: two CPU cores, a quarter of an hour; no data needed. Not yet measured.
+Hardware: two CPU cores, ten minutes; no data needed. Measured as a judge: the best of 16 pictures by it raise what is
+right from 93.6 to 99.5 % (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict

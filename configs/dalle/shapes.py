@@ -5,7 +5,8 @@
     python train.py --config=configs/dalle/shapes.py --workdir=runs/dalle_shapes
     python sample.py --workdir=runs/dalle_shapes --prompt="two small red circles at the left" --num_samples=16 --candidates=64 --out=drawn
 
-Hardware: two CPU cores, an hour beside the half for the first stage; no data needed. Not yet measured.
+Hardware: two CPU cores, an hour for the three trainings; no data needed. Measured: 93 % of the attributes right for combinations that were
+never seen, 99.5 % with the best of 16 candidates (benchmarks/RESULTS.md).
 """  # noqa: E501
 
 from ml_collections import ConfigDict
@@ -26,7 +27,7 @@ def get_config():
                     "patterns": ("full",),
                     "last_pattern": "full",
                 },
-                "sampling": {"guidance": 3.0},
+                "sampling": {"guidance": 2.0},
                 "prompts": (
                     "two small red circles at the left",
                     "a large blue square in the middle",
