@@ -68,18 +68,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     dataset = own_data(read_config(workdir), workdir, options.reference)
     figures = reconstruction_figures(task, variables, dataset)
     if network is not None:
+        judge, each = run_task(Path(options.features)), []
+        apart = _distance(TransformerFeatures(judge), network.variables) if compares_images(judge) else None
         apply = jax.jit(lambda images: task.sample(variables, {"image": images, "row": np.zeros(len(images))}, None)["value"])
 
         def back() -> Iterator[np.ndarray]:
             for images in images_of(dataset):
-                yield np.broadcast_to(apply(images[..., : task.medium.channels]), images.shape)
+                made = np.broadcast_to(apply(images[..., : task.medium.channels]), images.shape)
+                if apart:
+                    each.append(apart(images, made))
+                yield made
 
         real, made = collect(network, images_of(dataset)), collect(network, back())
         figures[f"rfid/{network.name}"] = frechet_distance(made.pool, real.pool)
-        judge = run_task(Path(options.features))
-        if compares_images(judge):
-            apart = _distance(TransformerFeatures(judge), network.variables)
-            each = [np.asarray(apart(*pair)) for pair in zip(images_of(dataset), back(), strict=True)]
+        if apart:
             figures[f"perceptual/{network.name}"] = float(np.concatenate(each).mean())
     summary = {
         "checkpoint": options.checkpoint if options.checkpoint is not None else newest_checkpoint(workdir),
