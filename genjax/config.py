@@ -61,6 +61,14 @@ def unknown_key_message(full: str, key: str, known) -> str:
     return f"unknown key {full}; known here: {', '.join(sorted(known)) or 'none'}."
 
 
+def check_least(config: Any, path: str, positive: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+    """Raises ConfigError: a field of the section at `path` that is below 1 (`positive`) or below 0 (`optional`)."""
+    for names, least in ((positive, 1), (optional, 0)):
+        for name in names:
+            if getattr(config, name) < least:
+                raise ConfigError(f"{path}.{name} is {getattr(config, name)}; it must be {least} or more.")
+
+
 def choose(what: str, name: str, known) -> Any:
     """`known[name]`, or a ConfigError that names the nearest known name and lists all of them."""
     if name in known:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from genjax.config import check_least
 from genjax.errors import ConfigError
 
 
@@ -15,13 +16,11 @@ def check_limits(config: Any, positive: Sequence[str] = (), optional: Sequence[s
         positive: fields beside these that must be 1 or more.
         optional: fields beside these that must be 0 or more.
     """
-    for names, least, limit in (
-        (("batch_size", *positive), 1, "at least 1"),
-        ((*optional, "num_threads", "num_workers", "prefetch"), 0, "0 or more"),
-    ):
-        for name in names:
-            if getattr(config, name, least) < least:
-                raise ConfigError(f"data.{name} is {getattr(config, name)}; it must be {limit}.")
+
+    def held(*names: str) -> tuple[str, ...]:
+        return tuple(name for name in names if hasattr(config, name))
+
+    check_least(config, "data", (*held("batch_size"), *positive), (*optional, *held("num_threads", "num_workers", "prefetch")))
     fraction = getattr(config, "evaluation_fraction", 0.0)
     if not 0 <= fraction < 1:
         raise ConfigError(f"data.evaluation_fraction is {fraction}; it must be at least 0 and below 1.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from genjax.config import check_least
 from genjax.data.log_mel import LogMel
 from genjax.errors import ConfigError
 
@@ -30,9 +31,7 @@ class SpeechAugmentation:
     def __post_init__(self):
         if not 0 <= self.speed < 1:
             raise ConfigError(f"data.augmentation.speed is {self.speed}; it must be at least 0 and below 1.")
-        for name, value in vars(self).items():
-            if value < 0:
-                raise ConfigError(f"data.augmentation.{name} is {value}; it must be 0 or more.")
+        check_least(self, "data.augmentation", (), tuple(vars(self)))
 
     def sound(
         self, samples: Float[np.ndarray, " samples"], rng: np.random.Generator, sample_rate: int, longest: int

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from genjax.config import check_least
 from genjax.errors import ConfigError
 
 
@@ -14,10 +15,7 @@ def check_sizes(config: Any, positive: Sequence[str], optional: Sequence[str] = 
         positive: fields that must be 1 or more.
         optional: fields that must be 0 or more.
     """
-    for names, least in ((positive, 1), (optional, 0)):
-        for name in names:
-            if getattr(config, name) < least:
-                raise ConfigError(f"model.{name} is {getattr(config, name)}; it must be {least} or more.")
+    check_least(config, "model", positive, optional)
     if hasattr(config, "num_heads") and not getattr(config, "head_dim", 0) and config.embed_dim % config.num_heads:
         near = config.num_heads * max(1, round(config.embed_dim / config.num_heads))
         hint = f"use {near}, or set head_dim." if hasattr(config, "head_dim") else f"use {near}."

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from genjax.config import check_least
 from genjax.errors import ConfigError
 from genjax.quantization.quantized import RANDOM, Quantized
-from genjax.quantization.vector import check_positive
 
 _LOG_VARIANCES = (-30.0, 20.0)  # as latent diffusion clips them
 
@@ -23,7 +23,7 @@ class GaussianConfig:
     codes = depth = 0  # there are none
 
     def __post_init__(self):
-        check_positive(self, ("width",))
+        check_least(self, "bottleneck", ("width",))
 
     @property
     def inputs(self) -> int:

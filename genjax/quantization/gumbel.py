@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from genjax.config import check_least
 from genjax.quantization.quantized import RANDOM, Quantized, straight_through
-from genjax.quantization.vector import check_positive
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GumbelConfig:
     depth = 1  # codes of a place
 
     def __post_init__(self):
-        check_positive(self, ("codes", "width"))
+        check_least(self, "bottleneck", ("codes", "width"))
 
     @property
     def inputs(self) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from genjax.config import check_least
 from genjax.errors import ConfigError
 from genjax.quantization.quantized import Quantized, straight_through
-from genjax.quantization.vector import check_positive
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LookupFreeConfig:
     depth = 1  # codes of a place
 
     def __post_init__(self):
-        check_positive(self, ("bits", "group"))
+        check_least(self, "bottleneck", ("bits", "group"))
         if self.bits > 24:
             raise ConfigError(f"bottleneck.bits is {self.bits}; it must be at most 24.")
 

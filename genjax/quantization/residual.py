@@ -7,9 +7,10 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from genjax.config import check_least
 from genjax.errors import ConfigError
 from genjax.quantization.quantized import Quantized, straight_through
-from genjax.quantization.vector import VectorConfig, VectorQuantizer, check_positive
+from genjax.quantization.vector import VectorConfig, VectorQuantizer
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ResidualConfig:
     codebook: VectorConfig = field(default_factory=VectorConfig)
 
     def __post_init__(self):
-        check_positive(self, ("depth",))
+        check_least(self, "bottleneck", ("depth",))
         if self.codebook.cosine:
             raise ConfigError("bottleneck.codebook.cosine: what is left of a vector has no length of 1; leave it False.")
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from genjax.config import check_least
 from genjax.errors import ConfigError
 from genjax.quantization.quantized import CODEBOOK, RANDOM, Quantized, code_counts, straight_through
 
@@ -40,7 +41,7 @@ class VectorConfig:
     depth = 1  # codes of a place
 
     def __post_init__(self):
-        check_positive(self, ("codes", "width"))
+        check_least(self, "bottleneck", ("codes", "width"))
         for name in ("decay", "restart"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"bottleneck.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
@@ -132,13 +133,6 @@ def nearest(x: Float[Array, "*places width"], table: Float[Array, "codes width"]
 def unit(x: Float[Array, "*lead width"]) -> Float[Array, "*lead width"]:
     """At length 1."""
     return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-12))
-
-
-def check_positive(config: object, names: tuple[str, ...]) -> None:
-    """Raises ConfigError: a field that is not 1 or more."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"bottleneck.{name} is {getattr(config, name)}; it must be 1 or more.")
 
 
 def _uniform(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> Float[Array, "codes width"]:

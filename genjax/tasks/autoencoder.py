@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName
-from genjax.config import structure
+from genjax.config import check_least, structure
 from genjax.data.images import ImagesInfo
 from genjax.errors import ConfigError
 from genjax.evaluation.images import similarity
@@ -74,13 +74,10 @@ class AutoencoderTaskConfig:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
-        for name in ("commitment", "codebook", "entropy", "kl", "kl_steps", "temperature_steps", "perceptual", "adversarial"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
+        weights = ("commitment", "codebook", "entropy", "kl", "perceptual", "adversarial")
+        check_least(self, "config.task", (), (*weights, "kl_steps", "temperature_steps", "adversarial_start"))
         if len(self.temperature) != 2 or min(self.temperature) <= 0:
             raise ConfigError(f"config.task.temperature is {self.temperature}; it must be two numbers above 0, from and to.")
-        if self.adversarial_start < 0:
-            raise ConfigError(f"config.task.adversarial_start is {self.adversarial_start}; it must be 0 or more.")
         if self.perceptual and bool(self.features) == bool(self.vgg):
             raise ConfigError(
                 "config.task.perceptual compares features: name a run of task 'classification' or 'contrastive' as "

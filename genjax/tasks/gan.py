@@ -18,7 +18,7 @@ from genjax.adversarial import ada, gauge, penalties
 from genjax.adversarial.ada import AdaConfig, AdaState
 from genjax.adversarial.growth import GrowthConfig
 from genjax.adversarial.objectives import OBJECTIVES, Objective, ObjectiveName
-from genjax.config import structure
+from genjax.config import check_least, structure
 from genjax.data.images import ImagesInfo
 from genjax.data.mixture import MixtureInfo
 from genjax.diffusion import editing
@@ -68,12 +68,9 @@ class GANConfig:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
-        for name in ("critic_steps", "r1_every", "path_length_every", "path_length_shrink"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("gradient_penalty", "drift", "r1", "slope", "style_mixing", "path_length"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
+        intervals = ("critic_steps", "r1_every", "path_length_every", "path_length_shrink")
+        weights = ("gradient_penalty", "drift", "r1", "slope", "style_mixing", "path_length")
+        check_least(self, "config.task", intervals, weights)
         if self.network not in KINDS:
             raise ConfigError(f"config.task.network is {self.network!r}; choose one of {', '.join(KINDS)}.")
 

@@ -73,11 +73,15 @@ class Players:
     def init(self, key: jax.Array) -> dict[str, Any]:
         c = self.config
         first, second = jax.random.split(key)
-        told = (jnp.zeros(1, jnp.int32),) if getattr(c, "num_classes", 0) else ()
         return {
-            GENERATOR: self.kind.generator(c).init(first, jnp.zeros((1, c.latent)), *told),
-            DISCRIMINATOR: self.kind.discriminator(c).init(second, jnp.zeros((1, *self.kind.shape(c))), *told),
+            GENERATOR: self.kind.generator(c).init(first, jnp.zeros((1, c.latent)), *self._told),
+            DISCRIMINATOR: self.kind.discriminator(c).init(second, jnp.zeros((1, *self.kind.shape(c))), *self._told),
         }
+
+    @property
+    def _told(self) -> tuple[Int[Array, "1"], ...]:
+        """What a network is initialized with beside its input: a class, where there are any."""
+        return (jnp.zeros(1, jnp.int32),) if getattr(self.config, "num_classes", 0) else ()
 
     def generate(
         self,
@@ -175,8 +179,7 @@ class StylePlayers(Players):
     def noise_shapes(self) -> Mapping[str, tuple[int, int]]:
         """Height and width of the images of noise, by their paths."""
         module, z = self.kind.generator(self.config), jnp.zeros((1, self.latent))
-        told = (jnp.zeros(1, jnp.int32),) if self.config.num_classes else ()
-        held = jax.eval_shape(module.init, jax.random.key(0), z, *told)[NOISE_IMAGES]
+        held = jax.eval_shape(module.init, jax.random.key(0), z, *self._told)[NOISE_IMAGES]
         return {path: image.shape for path, image in flatten_dict(held, sep="/").items()}
 
     def drawn_styles(self, variables: Mapping[str, Any], count: int) -> Float[Array, "count width"]:

@@ -16,7 +16,7 @@ from genjax.adversarial import pool
 from genjax.adversarial.feature_matching import feature_matching
 from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName
 from genjax.adversarial.pool import ImagePool
-from genjax.config import structure
+from genjax.config import check_least, structure
 from genjax.data.image_pairs import ImagePairsInfo
 from genjax.errors import ConfigError
 from genjax.evaluation.images.similarity import psnr
@@ -53,9 +53,7 @@ class ImageToImageConfig:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
-        for name in ("reconstruction", "feature_matching", "cycle", "identity", "pool_size"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
+        check_least(self, "config.task", (), ("reconstruction", "feature_matching", "cycle", "identity", "pool_size"))
         if self.feature_matching and self.method == "cyclegan":
             raise ConfigError(
                 "config.task.feature_matching compares what is made with the image that was wanted, and method 'cyclegan' has no "

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from genjax.adversarial.objectives import OBJECTIVES, ObjectiveName, relativistic
-from genjax.config import structure
+from genjax.config import check_least, structure
 from genjax.data.images import ImagesInfo
 from genjax.errors import ConfigError
 from genjax.evaluation.images.similarity import psnr
@@ -56,9 +56,7 @@ class SuperResolutionConfig:
     requests: tuple[Mapping[str, Any], ...] = ()  # of `train.sample_every`, as objects with fields of SuperResolutionRequest
 
     def __post_init__(self):
-        for name in ("patch", "pixels", "adversarial", "perceptual"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"config.task.{name} is {getattr(self, name)}; it must be 0 or more.")
+        check_least(self, "config.task", (), ("patch", "pixels", "adversarial", "perceptual"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ NEEDED = {"image_pairs": {"path": "somewhere"}}  # before its numbers are looked
 @pytest.mark.parametrize(
     ("field", "value", "limit"),
     [
-        ("batch_size", 0, "at least 1"),
+        ("batch_size", 0, "1 or more"),
         ("num_threads", -1, "0 or more"),
         ("num_workers", -1, "0 or more"),
         ("prefetch", -1, "0 or more"),

@@ -259,7 +259,7 @@ def test_what_the_data_says_of_itself():
         ({"num_groups": 3}, "num_groups"),
         ({"held_out": 1.0}, "data.held_out is 1.0; it must be at least 0 and below 1"),
         ({"held_out": 0.0}, "data.held_out is 0, which leaves nothing to evaluate; raise it, or set data.evaluation='seen'"),
-        ({"num_images": 0}, "data.num_images is 0; it must be at least 1"),
+        ({"num_images": 0}, "data.num_images is 0; it must be 1 or more"),
         ({"evaluation_images": -1}, "data.evaluation_images is -1; it must be 0 or more"),
         ({"num_image": 10}, "num_images"),
     ],
