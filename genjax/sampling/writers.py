@@ -15,13 +15,12 @@ from jaxtyping import UInt8
 from genjax.errors import RequestError
 from genjax.evaluation.code import findings
 from genjax.sampling.summaries import writing
-from genjax.tasks.contract import Artifact
+from genjax.tasks.contract import GRID, INDEX, Artifact
 
 GRID_GAP = 2  # white pixels between the images of a grid
 ENDINGS = {"text": ".jsonl", "image": ".png", "audio": ".wav"}  # of the file of artifacts of a kind
 PLURALS = {"text": "texts", "image": "images", "audio": "sounds"}
 ARRAYS = ".npz"
-INDEX = "artifacts.jsonl"  # beside several files: which is which
 
 
 def write(artifacts: Sequence[Artifact], target: Path | str, *, overwrite: bool = False) -> list[Path]:
@@ -76,8 +75,8 @@ def _write_images(artifacts: Sequence[Artifact], path: Path) -> list[Path]:
     for file, image, artifact in zip(files, images, artifacts, strict=True):
         _write_png(file, image, [artifact.metadata])
         _write_arrays([artifact], file)
-    _write_png(path / "grid.png", _grid_of(artifacts), [a.metadata for a in artifacts])
-    return [path / "grid.png", *files]
+    _write_png(path / GRID, _grid_of(artifacts), [a.metadata for a in artifacts])
+    return [path / GRID, *files]
 
 
 def _write_arrays(artifacts: Sequence[Artifact], picture: Path) -> list[Path]:

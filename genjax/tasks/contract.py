@@ -80,6 +80,10 @@ class Turn:
     prefix: str = ""
 
 
+GRID = "grid.png"  # of a folder of several images: all of them in one
+INDEX = "artifacts.jsonl"  # of a folder of several artifacts: which is which
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One thing to write for a person: `kind` chooses the writer ("text", "image", "audio")."""

@@ -11,7 +11,7 @@ from genjax.data.image_files import is_image
 from genjax.decoding.buckets import power_of_two
 from genjax.errors import RequestError
 from genjax.interop.preprocessor import Preprocessor
-from genjax.tasks.contract import Artifact, Batch
+from genjax.tasks.contract import GRID, INDEX, Artifact, Batch
 from genjax.tasks.image_batches import ROWS, read_request_images
 from genjax.tasks.sample_rows import filled
 
@@ -38,16 +38,23 @@ def files_of(request: ImageToImageRequest) -> list[Path]:
 
 
 def image_files(place: str) -> list[Path]:
-    """The file, or all images of the folder, that a person names. Raises RequestError: as `files_of`."""
+    """The file, or all images of the folder, that a person names. Raises RequestError: as `files_of`.
+
+    Of a folder that sample.py wrote, the grid is left out: it shows the others once more.
+    """
     if not place:
         raise RequestError("this model makes images of images: give it a file or a folder with --image.")
     path = Path(place).expanduser()
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.is_file() and is_image(file.name))
+    files = sorted(file for file in path.rglob("*") if file.is_file() and is_image(file.name) and not _is_grid(file))
     if not files:
         raise RequestError(f"--image={place}: the folder holds no images (.png, .jpg, .webp, ...).")
     return files
+
+
+def _is_grid(file: Path) -> bool:
+    return file.name == GRID and (file.parent / INDEX).exists()
 
 
 def prepare(requests: Sequence[ImageToImageRequest], task: "ImageToImage") -> list[Batch]:

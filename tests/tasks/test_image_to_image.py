@@ -17,7 +17,10 @@ from genjax.errors import CheckpointError, ConfigError, RequestError
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.parallel.rules import batch_sharding, context, make_rules
 from genjax.sampling import Sampler
+from genjax.sampling.writers import write
+from genjax.tasks.contract import Artifact
 from genjax.tasks.image_to_image import ImageToImageRequest
+from genjax.tasks.image_to_image_requests import image_files
 from genjax.tasks.sample_rows import row_keys
 
 ROWS, SIDE = 8, 8
@@ -181,6 +184,14 @@ def test_a_folder_is_its_images_each_by_itself(cycle, folder):
     np.testing.assert_allclose(back.value.astype(int), task.medium.from_model(expected)[0].astype(int), atol=1)
     np.testing.assert_array_equal(beside.value[:, :SIDE], given)
     np.testing.assert_allclose(beside.value[:, SIDE:].astype(int), alone.value.astype(int), atol=1)
+
+
+def test_a_written_folder_is_taken_without_its_grid(tmp_path):
+    picture = Artifact("image", np.zeros((SIDE, SIDE, 3), np.uint8))
+    assert write([picture, picture], tmp_path / "made")[0].name == "grid.png"
+    assert [file.name for file in image_files(str(tmp_path / "made"))] == ["0000.png", "0001.png"]
+    (tmp_path / "made" / "artifacts.jsonl").unlink()  # somebody's own picture of that name
+    assert [file.name for file in image_files(str(tmp_path / "made"))] == ["0000.png", "0001.png", "grid.png"]
 
 
 @pytest.mark.parametrize(
