@@ -51,8 +51,8 @@ if options.work == "train":
     batch = {"tokens": texts, "codes": codes, "mask": np.ones(options.batch, np.int32)}
     step, compile_seconds = compiled_step(plan, batch)
 else:
-    form = plan.task.form
-    variables = nn.unbox(jax.jit(plan.task.init)(jax.random.key(0)))
+    form = plan.task.form.for_decoding()
+    variables = plan.task.sampling_variables(nn.unbox(jax.jit(plan.task.init)(jax.random.key(0))))
     starts, _ = form.prompts(texts, np.ones(texts.shape, bool))
     wishes = [Settings(max_new_tokens=form.sizes.places, temperature=0.0)] * options.batch
     (batch,) = decoding.make_batches(starts, wishes, context_length=form.limit)

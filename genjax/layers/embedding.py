@@ -35,12 +35,12 @@ class Embedding(nn.Module):
         """Rows of the table. Ids outside [0, count) are clipped."""
         return jnp.take(self._table(), ids, axis=0, mode="clip")
 
-    def attend(self, x: Float[Array, "*lead features"]) -> Float[Array, "*lead count"]:
-        """Inner products with every row, in float32."""
+    def attend(self, x: Float[Array, "*lead features"], rows: slice = slice(None)) -> Float[Array, "*lead rows"]:
+        """Inner products with rows of the table, by default with all, in float32."""
         if math.prod(x.shape[:-1]) > 1 and self.has_variable(TRANSPOSED, "embedding"):
-            table = self.get_variable(TRANSPOSED, "embedding").astype(self.dtype)
+            table = self.get_variable(TRANSPOSED, "embedding")[:, rows].astype(self.dtype)
             return contract(x.astype(self.dtype), table, out_dtype=jnp.float32)
-        return contract(x.astype(self.dtype), self._table(), transposed=True, out_dtype=jnp.float32)
+        return contract(x.astype(self.dtype), self._table()[rows], transposed=True, out_dtype=jnp.float32)
 
     def _table(self) -> Float[Array, "count features"]:
         # Cast, then gather the features: a lookup in a table whose features are sharded would shard its result by

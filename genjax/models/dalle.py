@@ -87,6 +87,16 @@ class DALLEConfig:
         return self.bos + 1
 
     @property
+    def text_ids(self) -> slice:
+        """Ids that may follow where a text is not at its end: those of texts and padding."""
+        return slice(self.bos)
+
+    @property
+    def code_ids(self) -> slice:
+        """Ids that may follow behind a text."""
+        return slice(self.first_code, None)
+
+    @property
     def length(self) -> int:
         """Of a sequence, of which the last code is only predicted."""
         return self.text_length + self.rows * self.columns
@@ -154,9 +164,9 @@ class DALLE(nn.Module):
             masks = jnp.stack([may_see(c, kind, at[:, :, None], keys[:, None, :])[:, None] for kind in kinds])
         return self.gpt.hidden(tokens, cache=cache, deterministic=deterministic, vectors=vectors, masks=masks, pattern=which)
 
-    def logits(self, hidden: Float[Array, "batch length features"]) -> Float[Array, "batch length vocab"]:
-        """Float32 logits over all ids; a text is followed by text, and codes by codes: see `follows`."""
-        return self.gpt.logits(hidden)
+    def logits(self, hidden: Float[Array, "batch length features"], ids: slice = slice(None)) -> Float[Array, "batch length ids"]:
+        """Float32 logits over ids; a text is followed by `text_ids`, and codes by `code_ids`."""
+        return self.gpt.logits(hidden, ids)
 
     def _positions(self, at: Int[Array, "#batch length"]) -> Float[Array, "#batch length features"]:
         c = self.config
@@ -210,11 +220,6 @@ def may_see(
         offsets = [r * config.columns + c for r in range(half + 1) for c in range(-half, half + 1)]
         among = jnp.isin(back, np.array([offset for offset in offsets if offset >= 0]))
     return (keys < first) | (queries < first) | among
-
-
-def follows(config: DALLEConfig, at: int) -> slice:
-    """The ids that a token at a place may be followed by."""
-    return slice(0, config.bos) if at < config.text_length else slice(config.first_code, config.first_code + config.codes)
 
 
 def parameter_count(config: DALLEConfig) -> int:

@@ -237,9 +237,9 @@ class GPT(nn.Module):
         names = ("activation_batch", "activation_length")
         return constrain(self.token_embed(constrain(tokens, *names)), *names, "activation_embed")
 
-    def logits(self, hidden: Float[Array, "batch length features"]) -> Float[Array, "batch length vocab"]:
-        """Float32 logits of hidden states."""
-        logits = self.token_embed.attend(hidden) if self.config.tie_embeddings else self.head(hidden)
+    def logits(self, hidden: Float[Array, "batch length features"], ids: slice = slice(None)) -> Float[Array, "batch length ids"]:
+        """Float32 logits of hidden states over some ids, by default over all."""
+        logits = self.token_embed.attend(hidden, ids) if self.config.tie_embeddings else self.head(hidden)[..., ids]
         return constrain(logits, "activation_batch", "activation_length", "activation_vocab")
 
 

@@ -158,8 +158,11 @@ class DALLETask(BaseTask):
     def prepare(self, requests: Sequence[DALLERequest]) -> Sequence[Batch]:
         return prepare(requests, self)
 
+    def sampling_variables(self, variables: Variables) -> Variables:
+        return {**variables, GPT: self.form.decoding_variables(variables[GPT])}
+
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
-        form, s = self.form, self.sizes
+        form, s = self.form.for_decoding(), self.sizes
         prompts, rows = len(batch["tokens"]), len(batch["owner"])
         forced = None
         if "image" in batch:
@@ -194,7 +197,7 @@ class DALLETask(BaseTask):
 
     def _step(self, variables: Variables, guidance: Float[Array, "rows"] | None, forced: Int[Array, "rows places"] | None):
         """A step of decoding: logits of codes alone, guided where each row has a scale, certain where a code is given."""
-        form = self.form
+        form = self.form.for_decoding()
 
         def step(tokens, cache):
             rows = len(tokens)

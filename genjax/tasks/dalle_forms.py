@@ -16,6 +16,7 @@ from genjax.layers.cache import KVCache, init_cache
 from genjax.models.dalle import DALLE, DALLEConfig, keys_seen, padded, parameter_count, sequences
 from genjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, flops_per_pair
 from genjax.tasks.contract import Batch
+from genjax.tasks.decoding_weights import for_decoding, gpt_variables, unrolled
 from genjax.tasks.losses import token_cross_entropy
 
 Variables = Mapping[str, Any]
@@ -58,6 +59,12 @@ class Form(Protocol):
     def limit(self) -> int: ...
 
     def init(self, key: jax.Array) -> Variables: ...
+
+    def for_decoding(self) -> "Form":
+        """The same, of `decoding_variables`."""
+
+    def decoding_variables(self, variables: Variables) -> Variables:
+        """See `tasks.decoding_weights`."""
 
     def nats(
         self,
@@ -128,6 +135,12 @@ class OneSequence:
     def init(self, key):
         return self.model.init(key, jnp.zeros((1, 8), jnp.int32))
 
+    def for_decoding(self):
+        return OneSequence(unrolled(self.config))
+
+    def decoding_variables(self, variables):
+        return gpt_variables(for_decoding(variables["params"], self.config.dtype), "gpt")
+
     def nats(self, variables, texts, within, told, codes, rngs):
         c = self.config
         texts = padded(c, texts, within & told)
@@ -135,10 +148,10 @@ class OneSequence:
         hidden, _ = self.model.apply(variables, read, deterministic=rngs is None, rngs=rngs, method="hidden")
         parts = []
         for places, ids, targets in (
-            (slice(0, c.text_length), slice(0, c.bos), texts),
-            (slice(c.text_length, None), slice(c.first_code, None), codes),
+            (slice(c.text_length), c.text_ids, texts),
+            (slice(c.text_length, None), c.code_ids, codes),
         ):
-            logits = self.model.apply(variables, hidden[:, places], method="logits")[..., ids]
+            logits = self.model.apply(variables, hidden[:, places], ids, method="logits")
             parts.append((token_cross_entropy(logits, targets), jnp.argmax(logits, -1) == targets))
         (text, _), (image, correct) = parts
         return text * told, image, correct
@@ -159,7 +172,7 @@ class OneSequence:
             cache = cache.replace(start=jnp.tile(cache.start, 2))
         tokens = jnp.concatenate([tokens, other]) if guided else tokens
         hidden, cache = self.model.apply(variables, tokens, cache=cache, method="hidden")
-        return self.model.apply(variables, hidden[:, -1:], method="logits")[:, 0, c.first_code :], cache
+        return self.model.apply(variables, hidden[:, -1:], c.code_ids, method="logits")[:, 0], cache
 
     def place(self, cache):
         return cache.index - 1 - self.config.text_length
@@ -204,6 +217,12 @@ class TwoStacks:
     def init(self, key):
         tokens = jnp.zeros((1, 4), jnp.int32)
         return self.model.init(key, tokens, tokens)
+
+    def for_decoding(self):
+        return TwoStacks(unrolled(self.config), self.sizes)
+
+    def decoding_variables(self, variables):
+        return {"params": for_decoding(variables["params"], self.config.dtype)}
 
     def nats(self, variables, texts, within, told, codes, rngs):
         texts, seen = self._told(texts, within & told)

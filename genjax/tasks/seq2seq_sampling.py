@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from genjax import decoding
 from genjax.errors import RequestError
 from genjax.layers.cache import KVCache
-from genjax.models.transformer import unstack_blocks
 from genjax.tasks import attention
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, AttentionMap, Batch, Variables
+from genjax.tasks.decoding_weights import for_decoding, unrolled
 
 COMPONENT = "seq2seq"
 
@@ -65,14 +64,7 @@ class Seq2SeqSampling(BaseTask):
         raise NotImplementedError
 
     def sampling_variables(self, variables: Variables) -> Variables:
-        """Layers apart, and everything but the norms' scales in the compute dtype."""
-        params = variables[COMPONENT]["params"]
-        if self.model_config.scan_layers:
-            unstack = jax.jit(unstack_blocks)
-            params = {**params, **{name: unstack(params[name]) for name in ("encoder", "decoder")}}
-        dtype = jnp.dtype(self.model_config.dtype)
-        cast = lambda path, x: x if path[-1].key == "scale" else x.astype(dtype)  # noqa: E731
-        return {COMPONENT: {"params": jax.tree_util.tree_map_with_path(cast, params)}}
+        return {COMPONENT: {"params": for_decoding(variables[COMPONENT]["params"], self.model_config.dtype)}}
 
     def prepare(self, requests: Sequence[Any]) -> Sequence[Batch]:
         source_length, target_length = self._limits
@@ -132,7 +124,7 @@ class Seq2SeqSampling(BaseTask):
 
     @functools.cached_property
     def _decoding_model(self) -> nn.Module:
-        return self.network_type(dataclasses.replace(self.model_config, scan_layers=False, remat="none", dropout=0.0))
+        return self.network_type(unrolled(self.model_config))
 
     @functools.cached_property
     def _decoder(self) -> decoding.ChunkedDecoder:

@@ -1,6 +1,5 @@
 """How a GPT writes: requests to prompts, prompts to batches, tokens to texts. The sampling half of the text tasks."""
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +12,12 @@ from genjax.data import DataInfo
 from genjax.errors import RequestError
 from genjax.evaluation.continuations import Batching, Score, encode_pair, log_likelihoods
 from genjax.layers.cache import init_cache
-from genjax.layers.linear import TRANSPOSED
-from genjax.models.gpt import GPT, GPTConfig, transposed_copies
+from genjax.models.gpt import GPT, GPTConfig
 from genjax.models.transformer import unstack_blocks
-from genjax.parallel.rules import on_single_cpu
 from genjax.tasks import attention
 from genjax.tasks.base import BaseTask
 from genjax.tasks.contract import Artifact, AttentionMap, Batch, Variables
-
-# Parameters up to this size are kept twice for decoding on one CPU device, see `transposed_copies`.
-_TRANSPOSED_BYTES = 1 << 31
+from genjax.tasks.decoding_weights import for_decoding, gpt_variables, unrolled
 
 
 @dataclass(frozen=True)
@@ -61,17 +56,7 @@ class TextSampling(BaseTask):
         return log_likelihoods(score, encoded, Batching(self.model_config.context_length, batch_size), prefix)
 
     def sampling_variables(self, variables: Variables) -> Variables:
-        """Layers apart (a scan would copy each layer's weights once more for every token), kernels in the compute dtype; on one
-        CPU device and where memory allows, also transposed."""
-        params = variables["gpt"]["params"]
-        if self.model_config.scan_layers:
-            params = jax.jit(unstack_blocks)(params)
-        dtype = jnp.dtype(self.model_config.dtype)
-        cast = lambda path, x: x if path[-1].key == "scale" else x.astype(dtype)  # noqa: E731
-        params = jax.tree_util.tree_map_with_path(cast, params)
-        if not on_single_cpu() or sum(leaf.nbytes for leaf in jax.tree.leaves(params)) > _TRANSPOSED_BYTES:
-            return {"gpt": {"params": params}}
-        return {"gpt": {"params": params, TRANSPOSED: jax.jit(transposed_copies)(params)}}
+        return {"gpt": gpt_variables(for_decoding(variables["gpt"]["params"], self.model_config.dtype))}
 
     def prepare(self, requests: Sequence[TextRequest]) -> Sequence[Batch]:
         return decoding.make_batches(
@@ -133,7 +118,7 @@ class TextSampling(BaseTask):
 
     @functools.cached_property
     def _decoding_model(self) -> GPT:
-        return GPT(dataclasses.replace(self.model_config, scan_layers=False, remat="none", dropout=0.0))
+        return GPT(unrolled(self.model_config))
 
     @functools.cached_property
     def _decoder(self) -> decoding.ChunkedDecoder:

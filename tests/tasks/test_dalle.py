@@ -14,6 +14,7 @@ from PIL import Image
 from genjax import data, sampling, training
 from genjax.data.text_rows import text_rows
 from genjax.errors import ConfigError, DataError, RequestError
+from genjax.models.transformer import stack_blocks
 from genjax.sampling import encode
 from genjax.sampling.run import run_task
 from genjax.tasks.dalle import DALLETaskConfig
@@ -183,6 +184,20 @@ def test_the_likeliest_codes_are_those_of_guided_logits(opened, form, guidance, 
         assert codes[place] == (untold + guidance * (told - untold)).argmax()
     made = task.first_stage.model.apply(variables["first_stage"], codes.reshape(1, 8, 8), method="decode_codes")
     np.testing.assert_array_equal(drawn.value, task.first_stage.to_image(made)[0])
+
+
+def test_scanned_layers_draw_the_same(opened):
+    """Their weights are taken apart before."""
+    task, variables = opened
+    form = replace(task.form, config=replace(task.form.config, scan_layers=True))
+    params = dict(variables["dalle"]["params"])
+    stacked = {**variables, "dalle": {"params": params | {"gpt": stack_blocks(params["gpt"])}}}
+    scanned = replace(task, form=form)
+    assert "blocks" in stacked["dalle"]["params"]["gpt"]
+    assert "blocks_0" in scanned.sampling_variables(stacked)["dalle"]["params"]["gpt"]
+    wish = [DALLERequest("a red circle", temperature=0.0)]
+    (one,), (other,) = sampling.sample(task, variables, wish), sampling.sample(scanned, stacked, wish)
+    np.testing.assert_array_equal(one.arrays["codes"], other.arrays["codes"])
 
 
 def test_the_best_candidates_are_shown(opened, sampler):
