@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("work", choices=["train", "decode"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=4, help="units of work in a sample: memory that waited is cold at first")
     options = parser.parse_args()
     places, length = SHAPE["rows"] * SHAPE["columns"], SHAPE["text_length"]
     with tempfile.TemporaryDirectory() as folder:
@@ -32,6 +33,7 @@ def main() -> None:
         theirs += (
             [f"--length={length + places}"] if options.work == "train" else [f"--length={length + 1}", f"--new_tokens={places}"]
         )
+        ours, theirs = ([*command, f"--repeat={options.repeat}"] for command in (ours, theirs))
         rows = compare(against_torch(ours, theirs, mkl_fast_path(Path(folder))), options.rounds)
     what = f"{places} codes, greedy" if options.work == "decode" else "training step, AdamW"
     print(f"DALL-E of 6 layers, 192 wide, {what}, batch {options.batch}, float32")
