@@ -120,13 +120,13 @@ def test_a_relaxed_choice_goes_towards_one_code_as_it_cools():
     np.testing.assert_allclose(told.losses["kl"], (shares * np.log(5 * shares)).sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_gradients_of_a_relaxed_choice_by_differences(hard):
+@pytest.mark.parametrize(("hard", "gain"), [(False, 1.0), (True, 1.0), (False, 3.0)])
+def test_gradients_of_a_relaxed_choice_by_differences(hard, gain):
     """Also where one code is given, the gradient is that of the mixture."""
     logits = RANDOM.standard_normal((2, 4)).astype(np.float32)
     table, weights = RANDOM.standard_normal((4, 3)), RANDOM.standard_normal((2, 3))
     key = jax.random.key(0)
-    module = GumbelQuantizer(GumbelConfig(4, 3, hard))
+    module = GumbelQuantizer(GumbelConfig(4, 3, hard, gain))
 
     def run(logits):
         found = module.apply(
@@ -143,7 +143,7 @@ def test_gradients_of_a_relaxed_choice_by_differences(hard):
     )
 
     def mixture(logits):
-        scores = (logits + noise) / 0.5
+        scores = (gain * logits + noise) / 0.5
         shares = np.exp(scores - scores.max(1, keepdims=True))
         return (shares / shares.sum(1, keepdims=True) @ table * weights).sum()
 
