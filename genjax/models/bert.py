@@ -15,14 +15,14 @@ from genjax.layers.linear import Projection
 from genjax.layers.mlp import ACTIVATIONS, Activation
 from genjax.layers.norm import LayerNorm
 from genjax.models.checks import check_sizes
-from genjax.models.transformer import BlockConfig, BlockInputs, Remat, make_blocks, run_blocks
+from genjax.models.transformer import BlockConfig, BlockInputs, Remat, StackConfig, make_blocks, run_blocks
 from genjax.parallel.rules import constrain
 
 Pooling = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True)
-class BertConfig:
+class BertConfig(StackConfig):
     """The hyper-parameters of a BERT. The defaults are BERT-base, uncased, with the head for masked words.
 
     Attributes:
@@ -65,33 +65,9 @@ class BertConfig:
         if self.next_sentence and not self.pooler:
             raise ConfigError("model.next_sentence reads what the pooler writes; set model.pooler too.")
 
-    @property
-    def head_width(self) -> int:
-        """Width of a head."""
-        return self.embed_dim // self.num_heads
-
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self) -> BlockConfig:
         """The hyper-parameters of each block."""
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.head_width,
-            mlp_dim=self.hidden_width,
-            causal=False,
-            norm_epsilon=self.norm_epsilon,
-            norm_position="post",
-            activation=self.activation,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention=self.attention,
-            init_std=self.init_std,
-            residual_std=self.init_std,
-        )
+        return self._block(causal=False, norm_position="post", residual_std=self.init_std)
 
 
 class BertOutput(NamedTuple):

@@ -16,14 +16,14 @@ from genjax.layers.linear import Projection
 from genjax.layers.mlp import ACTIVATIONS, Activation
 from genjax.layers.norm import LayerNorm
 from genjax.models.checks import check_sizes
-from genjax.models.transformer import BlockConfig, BlockInputs, Remat, make_blocks, run_blocks
+from genjax.models.transformer import BlockConfig, BlockInputs, Remat, StackConfig, make_blocks, run_blocks
 from genjax.parallel.rules import constrain
 
 NORM_EPSILON = 1e-12  # of every norm
 
 
 @dataclass(frozen=True)
-class DistilBertConfig:
+class DistilBertConfig(StackConfig):
     """The hyper-parameters of a DistilBERT. The defaults are the published one, uncased, with the head for masked words.
 
     Attributes: as those of `BertConfig`.
@@ -47,33 +47,9 @@ class DistilBertConfig:
     def __post_init__(self):
         check_sizes(self, ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim"))
 
-    @property
-    def head_width(self) -> int:
-        """Width of a head."""
-        return self.embed_dim // self.num_heads
-
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self) -> BlockConfig:
         """The hyper-parameters of each block."""
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.head_width,
-            mlp_dim=self.hidden_width,
-            causal=False,
-            norm_epsilon=NORM_EPSILON,
-            norm_position="post",
-            activation=self.activation,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention=self.attention,
-            init_std=self.init_std,
-            residual_std=self.init_std,
-        )
+        return self._block(causal=False, norm_epsilon=NORM_EPSILON, norm_position="post", residual_std=self.init_std)
 
 
 class DistilBert(nn.Module):

@@ -16,12 +16,12 @@ from genjax.layers.mlp import Activation
 from genjax.layers.position import sinusoidal
 from genjax.models.checks import check_sizes
 from genjax.models.stack import Stack
-from genjax.models.transformer import BlockConfig, BlockInputs, Norm, NormPosition, Remat
+from genjax.models.transformer import BlockConfig, BlockInputs, Norm, NormPosition, Remat, StackConfig
 from genjax.parallel.rules import constrain
 
 
 @dataclass(frozen=True)
-class EncoderDecoderConfig:
+class EncoderDecoderConfig(StackConfig):
     """The hyper-parameters of an encoder-decoder. The defaults are T5's smallest, version 1.0.
 
     Attributes:
@@ -88,37 +88,14 @@ class EncoderDecoderConfig:
         """`num_decoder_layers` with its default filled in."""
         return self.num_decoder_layers or self.num_layers
 
-    @property
-    def head_width(self) -> int:
-        """`head_dim` with its default filled in."""
-        return self.head_dim or self.embed_dim // self.num_heads
-
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self, decoder: bool) -> BlockConfig:
         """The hyper-parameters of each block of the encoder or the decoder."""
         init_std = self.init_factor * self.embed_dim**-0.5
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.head_width,
-            mlp_dim=self.hidden_width,
+        return self._block(
             causal=decoder,
             cross=decoder,
-            norm=self.norm,
-            norm_epsilon=self.norm_epsilon,
-            norm_position=self.norm_position,
-            activation=self.activation,
-            gated=self.gated,
-            use_bias=self.use_bias,
             attention_scale=None if self.scale_attention else 1.0,
             query_std=None if self.scale_attention else init_std * self.head_width**-0.5,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention=self.attention,
             init_std=init_std,
             residual_std=self.init_factor * self.hidden_width**-0.5,
         )

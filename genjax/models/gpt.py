@@ -23,6 +23,7 @@ from genjax.models.transformer import (
     Norm,
     NormPosition,
     Remat,
+    StackConfig,
     make_blocks,
     make_norm,
     run_blocks,
@@ -33,7 +34,7 @@ Position = Literal["learned", "sinusoidal", "rotary", "none"]
 
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(StackConfig):
     """The hyper-parameters of a GPT. The defaults are GPT-2's smallest.
 
     Attributes:
@@ -103,42 +104,9 @@ class GPTConfig:
         if self.rope_scaling is not None and self.position != "rotary":
             raise ConfigError(f"model.rope_scaling needs position 'rotary', but position is {self.position!r}.")
 
-    @property
-    def kv_heads(self) -> int:
-        """`num_kv_heads` with its default filled in."""
-        return self.num_kv_heads or self.num_heads
-
-    @property
-    def head_width(self) -> int:
-        """`head_dim` with its default filled in."""
-        return self.head_dim or self.embed_dim // self.num_heads
-
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self) -> BlockConfig:
         """The hyper-parameters of each block."""
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.kv_heads,
-            head_dim=self.head_width,
-            mlp_dim=self.hidden_width,
-            causal=True,
-            sliding_window=self.sliding_window,
-            norm=self.norm,
-            norm_epsilon=self.norm_epsilon,
-            norm_position=self.norm_position,
-            activation=self.activation,
-            gated=self.gated,
-            use_bias=self.use_bias,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention=self.attention,
-            init_std=self.init_std,
-            residual_std=self.init_std / (2 * self.num_layers) ** 0.5,
-        )
+        return self._block(causal=True, residual_std=self.init_std / (2 * self.num_layers) ** 0.5)
 
 
 class GPT(nn.Module):

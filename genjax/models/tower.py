@@ -12,11 +12,11 @@ from jaxtyping import Array, Float
 from genjax.layers.attention import Implementation
 from genjax.layers.mlp import Activation
 from genjax.models.checks import check_sizes
-from genjax.models.transformer import BlockConfig, Remat
+from genjax.models.transformer import BlockConfig, Remat, StackConfig
 
 
 @dataclass(frozen=True)
-class TowerConfig:
+class TowerConfig(StackConfig):
     """A pre-norm stack and the projection that follows it.
 
     Attributes:
@@ -42,26 +42,11 @@ class TowerConfig:
     def __post_init__(self):
         check_sizes(self, ("num_layers", "num_heads", "embed_dim"), ("mlp_dim", "projection_dim"))
 
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self, causal: bool) -> BlockConfig:
         """The hyper-parameters of each block, initialized as OpenAI's CLIP does it: width ** -0.5, and less by
         (2 * layers) ** 0.5 where a kernel writes into the residual stream."""
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.embed_dim // self.num_heads,
-            mlp_dim=self.hidden_width,
-            causal=causal,
-            norm_epsilon=self.norm_epsilon,
-            activation=self.activation,
-            dtype=self.dtype,
-            attention=self.attention,
-            init_std=self.embed_dim**-0.5,
-            residual_std=self.embed_dim**-0.5 * (2 * self.num_layers) ** -0.5,
+        return self._block(
+            causal=causal, init_std=self.embed_dim**-0.5, residual_std=self.embed_dim**-0.5 * (2 * self.num_layers) ** -0.5
         )
 
 

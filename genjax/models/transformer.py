@@ -1,7 +1,7 @@
 """Transformer blocks, and stacks of them: scanned or unrolled, rematerialized by a named policy."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -89,6 +89,33 @@ class BlockConfig:
     attention: Implementation = "auto"
     init_std: float = 0.02
     residual_std: float = 0.02
+
+
+class StackConfig:
+    """What configs of stacks of blocks share: dataclasses with `num_heads`, `embed_dim` and `mlp_dim`, of which 0 stands for
+    4 * embed_dim, and where there are such `head_dim` and `num_kv_heads`, of which 0 stands for embed_dim / num_heads and
+    num_heads."""
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads."""
+        return getattr(self, "num_kv_heads", 0) or self.num_heads
+
+    @property
+    def head_width(self) -> int:
+        """Width of a head."""
+        return getattr(self, "head_dim", 0) or self.embed_dim // self.num_heads
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return self.mlp_dim or 4 * self.embed_dim
+
+    def _block(self, **others: Any) -> BlockConfig:
+        """A block of these widths, with all fields that config and block both have, and others."""
+        widths = {"num_kv_heads": self.kv_heads, "head_dim": self.head_width, "mlp_dim": self.hidden_width}
+        common = {field.name: getattr(self, field.name) for field in fields(BlockConfig) if hasattr(self, field.name)}
+        return BlockConfig(**common | widths | others)
 
 
 @struct.dataclass

@@ -14,12 +14,12 @@ from genjax.layers.mlp import Activation
 from genjax.layers.norm import LayerNorm
 from genjax.layers.patches import PatchEmbedding, resize_positions
 from genjax.models.checks import check_sizes
-from genjax.models.transformer import BlockConfig, BlockInputs, Remat, make_blocks, run_blocks
+from genjax.models.transformer import BlockConfig, BlockInputs, Remat, StackConfig, make_blocks, run_blocks
 from genjax.parallel.rules import constrain
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(StackConfig):
     """The hyper-parameters of a ViT. The defaults are ViT-B/16 for ImageNet's 1,000 classes.
 
     Attributes:
@@ -71,32 +71,9 @@ class ViTConfig:
         height, width = (size, size) if isinstance(size, int) else size
         return height // self.patch_size, width // self.patch_size
 
-    @property
-    def head_width(self) -> int:
-        """Width of a head."""
-        return self.embed_dim // self.num_heads
-
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self) -> BlockConfig:
         """The hyper-parameters of each block."""
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.head_width,
-            mlp_dim=self.hidden_width,
-            causal=False,
-            norm_epsilon=self.norm_epsilon,
-            activation=self.activation,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention=self.attention,
-            init_std=self.init_std,
-            residual_std=self.init_std,
-        )
+        return self._block(causal=False, residual_std=self.init_std)
 
 
 class ViTOutput(NamedTuple):

@@ -17,14 +17,14 @@ from genjax.layers.linear import Projection
 from genjax.layers.mlp import ACTIVATIONS, Activation
 from genjax.models.checks import check_sizes
 from genjax.models.stack import Stack
-from genjax.models.transformer import BlockConfig, BlockInputs, Remat
+from genjax.models.transformer import BlockConfig, BlockInputs, Remat, StackConfig
 from genjax.parallel.rules import constrain
 
 STRIDE = 2  # features for each position of the encoder
 
 
 @dataclass(frozen=True)
-class WhisperConfig:
+class WhisperConfig(StackConfig):
     """The hyper-parameters of a Whisper. The defaults are those of the multilingual tiny one.
 
     Attributes:
@@ -73,33 +73,9 @@ class WhisperConfig:
         """`num_decoder_layers` with its default filled in."""
         return self.num_decoder_layers or self.num_layers
 
-    @property
-    def head_width(self) -> int:
-        """Width of a head."""
-        return self.embed_dim // self.num_heads
-
-    @property
-    def hidden_width(self) -> int:
-        """`mlp_dim` with its default filled in."""
-        return self.mlp_dim or 4 * self.embed_dim
-
     def block(self, decoder: bool) -> BlockConfig:
         """The hyper-parameters of each block of the encoder or the decoder."""
-        return BlockConfig(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.head_width,
-            mlp_dim=self.hidden_width,
-            causal=decoder,
-            cross=decoder,
-            activation=self.activation,
-            key_bias=False,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention=self.attention,
-            init_std=self.init_std,
-            residual_std=self.init_std,
-        )
+        return self._block(causal=decoder, cross=decoder, key_bias=False, residual_std=self.init_std)
 
 
 class Convolution(nn.Module):
