@@ -28,12 +28,17 @@ def is_image(name: str) -> bool:
 
 
 def read_image(file: Path | str, preprocessor: Preprocessor, channels: int = 3) -> UInt8[np.ndarray, "height width channels"]:
-    """The image of a file. Raises DataError: no such file, or no image."""
+    """The image of a file, as a model reads it. Errors as for `open_image`."""
+    return fit_image(open_image(file, channels), preprocessor)
+
+
+def open_image(file: Path | str, channels: int = 3) -> Image.Image:
+    """The image of a file, see `decode_image`. Raises DataError: no such file, or no image."""
     try:
         content = Path(file).expanduser().read_bytes()
     except OSError as error:
         raise DataError(f"the image {file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
-    return fit_image(decode_image(content, str(file), channels), preprocessor)
+    return decode_image(content, str(file), channels)
 
 
 def decode_image(content: bytes, where: str, channels: int = 3) -> Image.Image:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genjax import decoding
-from genjax.data.image_files import decode_image
+from genjax.data.image_files import open_image
 from genjax.data.text_rows import text_rows
 from genjax.decoding.settings import Settings
 from genjax.errors import ConfigError, DataError, RequestError
@@ -197,10 +197,9 @@ def _read(file: str, task: "DALLETask") -> np.ndarray:
     """Raises RequestError: no image, or one of another size."""
     height, width, channels = task.medium.shape
     try:
-        with open(file, "rb") as stream:
-            image = decode_image(stream.read(), file, channels)
-    except (OSError, DataError) as error:
-        raise RequestError(f"--image: {error}") from error
+        image = open_image(file, channels)
+    except DataError as error:
+        raise RequestError(str(error)) from error
     if image.size != (width, height):
         raise RequestError(
             f"--image={file} is {image.width}x{image.height} pixels; this model draws {width}x{height}: resize it."

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from genjax.data.image_files import decode_image
+from genjax.data.image_files import open_image
 from genjax.errors import DataError, RequestError
 from genjax.tasks.contract import Artifact, Batch
 from genjax.tasks.image_to_image_requests import files_of
@@ -49,11 +49,9 @@ def prepare(requests: Sequence[SuperResolutionRequest], task: "SuperResolution")
 
 def _read(file: str, request: SuperResolutionRequest, task: "SuperResolution") -> UInt8[np.ndarray, "height width channels"]:
     try:
-        with open(file, "rb") as stream:
-            image = decode_image(stream.read(), file, task.medium.channels)
-    except (OSError, DataError) as error:
-        reason = error if isinstance(error, DataError) else f"the image {file} cannot be read: {(error.strerror or '').lower()}."
-        raise RequestError(str(reason)) from error
+        image = open_image(file, task.medium.channels)
+    except DataError as error:
+        raise RequestError(str(error)) from error
     if request.reduce:
         sides = image.width // task.scale, image.height // task.scale
         if min(sides) < 1:

@@ -256,7 +256,7 @@ def test_changing_what_is_asked_compiles_nothing(opened, sampler):
         ({"keep_rows": 8, "image": "x.png"}, "--keep_rows=8: images have 8 rows of codes; keep 1 to 7"),
         ({"image": "x.png"}, "an image is completed"),
         ({"keep_rows": 2, "image": "SMALL"}, "is 20x10 pixels; this model draws 32x32: resize it"),
-        ({"keep_rows": 2, "image": "nowhere.png"}, "nowhere.png"),
+        ({"keep_rows": 2, "image": "nowhere.png"}, "the image nowhere.png cannot be read: no such file"),
     ],
 )
 def test_requests_that_cannot_be(opened, changes, message, tmp_path):
