@@ -107,18 +107,20 @@ class Projection(nn.Module):
     out_dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        return self.project(x, self.make_kernel(x))
+    def __call__(self, x: Float[Array, "..."], outputs: slice = slice(None)) -> Float[Array, "..."]:
+        """With `outputs`, where the features are one axis, those alone."""
+        return self.project(x, self.make_kernel(x), outputs)
 
     def make_kernel(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         init = nn.with_logical_partitioning(self.kernel_init, self.kernel_axes)
         return self.param("kernel", init, (*x.shape[x.ndim - self.input_axes :], *self.features), jnp.float32)
 
-    def project(self, x: Float[Array, "..."], kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+    def project(self, x: Float[Array, "..."], kernel: Float[Array, "..."], outputs: slice = slice(None)) -> Float[Array, "..."]:
         leading = x.shape[: x.ndim - self.input_axes]
         transposed = math.prod(leading) == 1 and self.has_variable(TRANSPOSED, "kernel")
         if transposed:
             kernel = self.get_variable(TRANSPOSED, "kernel")
+        kernel = kernel[outputs] if transposed else kernel[..., outputs]
         y = contract(
             x.astype(self.dtype), kernel.astype(self.dtype), self.input_axes, transposed=transposed, out_dtype=self.out_dtype
         )
@@ -126,5 +128,5 @@ class Projection(nn.Module):
             # A bias as long as the residual stream is small and used everywhere: it is kept whole, like the norms.
             names = tuple("norm" if name == "embed" else name for name in self.kernel_axes[self.input_axes :])
             bias = self.param("bias", nn.with_logical_partitioning(nn.initializers.zeros, names), self.features, jnp.float32)
-            y = y + bias.astype(y.dtype)
+            y = y + bias[..., outputs].astype(y.dtype)
         return y

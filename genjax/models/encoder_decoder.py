@@ -197,12 +197,12 @@ class EncoderDecoder(nn.Module):
         """A cache for `decode` that holds the cross-attention keys and values of what `encode` gave; see `Stack.start_cache`."""
         return self.decoder.start_cache(context, segment_ids, slots)
 
-    def logits(self, hidden: Float[Array, "batch length features"]) -> Float[Array, "batch length vocab"]:
-        """Float32 logits of hidden states."""
+    def logits(self, hidden: Float[Array, "batch length features"], ids: slice = slice(None)) -> Float[Array, "batch length ids"]:
+        """Float32 logits of hidden states over some ids, by default over all."""
         c = self.config
         if c.scale_logits:
             hidden = hidden * c.embed_dim**-0.5
-        logits = self.token_embed.attend(hidden) if c.tie_embeddings else self.head(hidden)
+        logits = self.token_embed.attend(hidden, ids) if c.tie_embeddings else self.head(hidden, ids)
         return constrain(logits, "activation_batch", "activation_length", "activation_vocab")
 
     def _embed(self, tokens: Array, positions: Array | None, deterministic: bool) -> Array:

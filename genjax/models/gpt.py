@@ -207,7 +207,7 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Float[Array, "batch length features"], ids: slice = slice(None)) -> Float[Array, "batch length ids"]:
         """Float32 logits of hidden states over some ids, by default over all."""
-        logits = self.token_embed.attend(hidden, ids) if self.config.tie_embeddings else self.head(hidden)[..., ids]
+        logits = self.token_embed.attend(hidden, ids) if self.config.tie_embeddings else self.head(hidden, ids)
         return constrain(logits, "activation_batch", "activation_length", "activation_vocab")
 
 

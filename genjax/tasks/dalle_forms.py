@@ -207,6 +207,10 @@ class TwoStacks:
         return self.sizes.text_vocab + 1
 
     @property
+    def code_ids(self) -> slice:
+        return slice(self.first_code, None)
+
+    @property
     def limit(self) -> int:
         return self.sizes.places + 1
 
@@ -228,8 +232,14 @@ class TwoStacks:
         texts, seen = self._told(texts, within & told)
         start = jnp.full((len(texts), 1), self.sizes.text_vocab, jnp.int32)
         read = jnp.concatenate([start, codes[:, :-1] + self.first_code], axis=1)
-        options = {"input_segment_ids": seen, "target_segment_ids": jnp.ones_like(read), "deterministic": rngs is None}
-        logits = self.model.apply(variables, texts, read, **options, rngs=rngs)[..., self.first_code :]
+        deterministic = rngs is None
+
+        def of_codes(model):
+            context = model.encode(texts, segment_ids=seen, deterministic=deterministic)
+            hidden, _ = model.decode(read, context, context_segment_ids=seen, deterministic=deterministic)
+            return model.logits(hidden, self.code_ids)
+
+        logits = self.model.apply(variables, rngs=rngs, method=of_codes)
         return None, token_cross_entropy(logits, codes), jnp.argmax(logits, -1) == codes
 
     def _told(self, texts, within) -> tuple[Int[Array, "batch text_length"], Int[Array, "batch text_length"]]:
@@ -258,7 +268,7 @@ class TwoStacks:
             cache = cache if len(cache.start) == 2 * len(tokens) else cache.replace(start=jnp.tile(cache.start, 2))
             tokens = jnp.concatenate([tokens, tokens])
         hidden, cache = self.model.apply(variables, tokens, cache=cache, method="decode")
-        return self.model.apply(variables, hidden[:, -1:], method="logits")[:, 0, self.first_code :], cache
+        return self.model.apply(variables, hidden[:, -1:], self.code_ids, method="logits")[:, 0], cache
 
     def place(self, cache):
         return cache.index - 1

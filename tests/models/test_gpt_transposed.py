@@ -29,6 +29,19 @@ def test_transposed_copies_change_no_logit(rows, tie, gated):
     assert (float(jnp.abs(doubled - plain).max()) > 0.1) == (rows == 1 or tie)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("tie", [True, False])
+def test_logits_of_some_ids_are_those_of_all(rows, tie):
+    model = GPT(dataclasses.replace(SMALL, tie_embeddings=tie))
+    params = nn.unbox(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))["params"]
+    hidden = jax.random.normal(jax.random.key(1), (rows, 1, 16))
+    for variables in ({"params": params}, {"params": params, TRANSPOSED: transposed_copies(params)}):
+        every = model.apply(variables, hidden, method="logits")
+        some = model.apply(variables, hidden, slice(7, 31), method="logits")
+        np.testing.assert_allclose(some, every[..., 7:31], atol=1e-5)
+        assert some.shape == (rows, 1, 24)
+
+
 def test_copies_have_the_transposed_shapes():
     params = nn.unbox(jax.jit(GPT(SMALL).init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))["params"]
     copies = transposed_copies(params)
