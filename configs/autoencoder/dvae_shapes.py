@@ -3,7 +3,7 @@
     python train.py --config=configs/autoencoder/dvae_shapes.py --workdir=runs/dvae_shapes
     python sample.py --workdir=runs/dvae_shapes --image=pictures --beside --codes --out=back
 
-Hardware: two CPU cores, at most half an hour. Not yet measured.
+Hardware: two CPU cores, 20 minutes. Measured: 34.1 dB of held-out images, 91 % of the codes in use (benchmarks/RESULTS.md).
 """
 
 from first_stage import SHAPES, discrete_vae
