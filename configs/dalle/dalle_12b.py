@@ -2,7 +2,7 @@
 
     python train.py --config=configs/dalle/dalle_12b.py --compile_only --topology=v5p:8x8x8
 
-Compiled for a v5p:8x8x8 slice on a CPU machine: 6.32 of 95.74 GiB on each chip (benchmarks/RESULTS.md). Codes are computed
+Compiled for a v5p:8x8x8 slice on a CPU machine: 6.47 of 95.74 GiB on each chip (benchmarks/RESULTS.md). Codes are computed
 before, by genjax.sampling.encode, of images of 256x256 pixels; the tokenizer is one of 16,384 pieces. Not trained here.
 """
 
