@@ -19,6 +19,7 @@ from genjax import data
 from genjax.config import load_file
 from genjax.data.image_codes import PARTS, CodesInfo, plain_section, write_manifest
 from genjax.errors import RequestError, exit_code
+from genjax.parallel.compiler import compiler_options
 from genjax.sampling.adopted import newest_source
 from genjax.sampling.run import read_config, run_task, run_variables
 from genjax.sampling.summaries import new_folder, writing
@@ -54,7 +55,10 @@ def run(options: argparse.Namespace) -> None:
     datasets = data.build(plain_section(section), seed=0, cache_dir=workdir / "data")
     source = newest_source("workdir", str(workdir))
     variables, grid = run_variables(workdir, task, source.step), task.code_grids[0]
-    encode = jax.jit(lambda images: task.sample(variables, {"image": images, "row": np.zeros(len(images))}, None)["codes_0"])
+    encode = jax.jit(
+        lambda v, images: task.sample(v, {"image": images, "row": np.zeros(len(images))}, None)["codes_0"],
+        compiler_options=compiler_options(),
+    )
     parts = {}
     for name in PARTS:
         dataset = getattr(datasets, name)
@@ -66,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
             images = rows.fetch(np.zeros_like(numbers), numbers)["image"]
             full = np.zeros((BATCH, *images.shape[1:]), np.uint8)  # one shape to compile
             full[: len(images)] = images
-            found.append(np.asarray(encode(full))[: len(images)])
+            found.append(np.asarray(encode(variables, full))[: len(images)])
         with writing(folder / f"{name}.npy") as file:
             np.save(file, np.concatenate(found).astype(np.uint16 if grid.bottleneck.codes <= 1 << 16 else np.int32))
         parts[name] = dataset.fingerprint

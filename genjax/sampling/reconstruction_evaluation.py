@@ -9,6 +9,7 @@ image and what came back of it lie (Zhang et al., 2018, with features of the run
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from genjax.errors import RequestError, exit_code
 from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.frechet import frechet_distance
 from genjax.parallel import processes
+from genjax.parallel.compiler import compiler_options
 from genjax.sampling import writers
 from genjax.sampling.judges import feature_network
 from genjax.sampling.loop import Sampler
@@ -70,11 +72,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if network is not None:
         judge, each = run_task(Path(options.features)), []
         apart = _distance(TransformerFeatures(judge), network.variables) if compares_images(judge) else None
-        apply = jax.jit(lambda images: task.sample(variables, {"image": images, "row": np.zeros(len(images))}, None)["value"])
+        apply = jax.jit(
+            lambda v, images: task.sample(v, {"image": images, "row": np.zeros(len(images))}, None)["value"],
+            compiler_options=compiler_options(),
+        )
 
         def back() -> Iterator[np.ndarray]:
             for images in images_of(dataset):
-                made = np.broadcast_to(apply(images[..., : task.medium.channels]), images.shape)
+                made = np.broadcast_to(apply(variables, images[..., : task.medium.channels]), images.shape)
                 if apart:
                     each.append(apart(images, made))
                 yield made
@@ -101,13 +106,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def _distance(features: TransformerFeatures, variables: Mapping[str, Any]) -> Callable[..., jax.Array]:
     """Of two batches of images with levels of 0 to 255."""
-    maps = lambda images: features.maps(variables[features.component], images / 127.5 - 1)  # noqa: E731
-    return jax.jit(lambda first, second: distance(maps(first), maps(second)))
+    maps = lambda v, images: features.maps(v, images / 127.5 - 1)  # noqa: E731
+    apply = jax.jit(lambda v, first, second: distance(maps(v, first), maps(v, second)), compiler_options=compiler_options())
+    return functools.partial(apply, variables[features.component])
 
 
 def reconstruction_figures(task: AutoencoderTask, variables: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
     """The task's own figures over one epoch of a dataset."""
-    evaluate = jax.jit(task.evaluate)
+    evaluate = jax.jit(task.evaluate, compiler_options=compiler_options())
     totals: dict[str, tuple[Any, float]] = {}
     left = dataset.batches.rows.num_rows
     for batch in dataset.iterate():
