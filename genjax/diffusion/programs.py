@@ -128,6 +128,77 @@ def starting_noise(program: Program, keys: Key[Array, "batch"], shape: Sequence[
     return program.starts[0, 1] * jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), shape))(keys)
 
 
+@struct.dataclass
+class Run:
+    """Where a run of a program stands.
+
+    Attributes:
+        x: the sample.
+        kept: registers 1 to 5.
+        film: the predicted clean samples that are given back, zeros where the run has not come yet.
+        last: the clean sample that was predicted last (zeros at first), where the network is told it; else nothing.
+        row: the number of the next evaluation.
+    """
+
+    x: Float[Array, "batch *shape"]
+    kept: Float[Array, "5 batch *shape"]
+    film: Float[Array, "frames batch *shape"]
+    last: tuple[Float[Array, "batch *shape"], ...]
+    row: Int[Array, ""]
+
+
+def begin(x: Float[Array, "batch *shape"], *, frames: int = 0, remember: bool = False) -> Run:
+    """A run before its first evaluation. Arguments as for `run`."""
+    nothing = lambda *lead: jnp.zeros((*lead, *x.shape), jnp.float32)  # noqa: E731
+    last = (nothing(),) if remember else ()
+    return Run(x.astype(jnp.float32), nothing(REGISTERS - 1), nothing(frames), last, jnp.zeros((), jnp.int32))
+
+
+def advance(
+    denoise: Denoiser,
+    state: Run,
+    program: Program,
+    keys: Key[Array, "batch"],
+    steps: int | Int[Array, ""],
+    *,
+    fresh: Callable[[Int[Array, ""]], Float[Array, "batch *shape"]] | None = None,
+    project: Projection | None = None,
+) -> Run:
+    """Up to `steps` (traced) more evaluations; any division into calls gives the same sample. Arguments as for `run`."""
+    nothing = lambda number: jnp.zeros(state.x.shape, jnp.float32)  # noqa: E731
+
+    def draw(number):
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), state.x.shape[1:]))(keys)
+
+    program = jax.tree.map(jnp.asarray, program)
+    frames = len(state.film)
+    shown = (jnp.arange(1, frames + 1) * program.evaluations - 1) // max(frames, 1)
+
+    def step(row, state):
+        x, film = state.x, state.film
+        found = denoise(x, program.times[row], *program.starts[row], *state.last)
+        matrix = program.matrices[row]
+        # Numbers of draws: 0 is the starting noise, then an evaluation has 1 + 3 row and the two after it.
+        noise = lax.cond(jnp.any(matrix[:, -1] != 0), fresh or (lambda row: draw(1 + 3 * row)), nothing, row)
+        if found.variance is not None:
+            small, large = program.log_variances[row]
+            noise = noise * jnp.exp(0.5 * (small + (large - small) * found.variance))
+        parts = jnp.concatenate([jnp.stack([x]), state.kept, jnp.stack([found.clean, found.noise, noise]).astype(jnp.float32)])
+        # A weight of 0 takes nothing, not even what is not finite.
+        used = jnp.any(matrix != 0, axis=0).reshape((-1,) + (1,) * x.ndim)
+        registers = jnp.tensordot(matrix, jnp.where(used, parts, 0), axes=1, precision=lax.Precision.HIGHEST)
+        x = registers[0]
+        if project is not None:
+            x = project(x, *program.ends[row], lambda: draw(2 + 3 * row))
+        scale, added = program.renoise[row]
+        x = scale * x + added * lax.cond(added != 0, draw, nothing, 3 + 3 * row)
+        if frames:
+            film = jnp.where((shown == row).reshape((-1,) + (1,) * x.ndim), found.clean, film)
+        return Run(x, registers[1:], film, (found.clean.astype(jnp.float32),) if state.last else (), row + 1)
+
+    return lax.fori_loop(state.row, jnp.minimum(state.row + steps, program.evaluations), step, state)
+
+
 def run(
     denoise: Denoiser,
     x: Float[Array, "batch *shape"],
@@ -150,38 +221,6 @@ def run(
         remember: `denoise` takes a fifth argument, the clean sample that it predicted before (zeros at first), for networks with
             self-conditioning (Chen et al., 2023).
     """
-    kept = jnp.zeros((REGISTERS - 1, *x.shape), jnp.float32)
-    nothing = lambda number: jnp.zeros(x.shape, jnp.float32)  # noqa: E731
-
-    def draw(number):
-        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), x.shape[1:]))(keys)
-
-    program = jax.tree.map(jnp.asarray, program)
-    shown = (jnp.arange(1, frames + 1) * program.evaluations - 1) // max(frames, 1)
-
-    def step(row, state):
-        x, kept, film, last = state
-        found = denoise(x, program.times[row], *program.starts[row], *last)
-        matrix = program.matrices[row]
-        # Numbers of draws: 0 is the starting noise, then an evaluation has 1 + 3 row and the two after it.
-        noise = lax.cond(jnp.any(matrix[:, -1] != 0), fresh or (lambda row: draw(1 + 3 * row)), nothing, row)
-        if found.variance is not None:
-            small, large = program.log_variances[row]
-            noise = noise * jnp.exp(0.5 * (small + (large - small) * found.variance))
-        parts = jnp.concatenate([jnp.stack([x]), kept, jnp.stack([found.clean, found.noise, noise]).astype(jnp.float32)])
-        # A weight of 0 takes nothing, not even what is not finite.
-        used = jnp.any(matrix != 0, axis=0).reshape((-1,) + (1,) * x.ndim)
-        registers = jnp.tensordot(matrix, jnp.where(used, parts, 0), axes=1, precision=lax.Precision.HIGHEST)
-        x = registers[0]
-        if project is not None:
-            x = project(x, *program.ends[row], lambda: draw(2 + 3 * row))
-        scale, added = program.renoise[row]
-        x = scale * x + added * lax.cond(added != 0, draw, nothing, 3 + 3 * row)
-        if frames:
-            film = jnp.where((shown == row).reshape((-1,) + (1,) * x.ndim), found.clean, film)
-        return x, registers[1:], film, (found.clean.astype(jnp.float32),) if remember else ()
-
-    film = jnp.zeros((frames, *x.shape), jnp.float32)
-    last = (jnp.zeros(x.shape, jnp.float32),) if remember else ()
-    x, _, film, _ = lax.fori_loop(0, program.evaluations, step, (x.astype(jnp.float32), kept, film, last))
-    return x, film
+    state = begin(x, frames=frames, remember=remember)
+    state = advance(denoise, state, program, keys, len(program.times), fresh=fresh, project=project)
+    return state.x, state.film

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ from genjax.parallel.processes import is_main
 from genjax.tasks.contract import HOST, PROGRESS, Artifact, Batch, Task, Variables
 
 TEXT = "text"  # the entry of a piece that belongs to the piece alone
+MOVES = 50  # of a bar over the steps of a batch, about
 
 
 class Sampler:
@@ -28,7 +30,7 @@ class Sampler:
         mesh, rules: where its variables lie; None: JAX's default device.
 
     Attributes:
-        compilations: how often `task.sample` was traced.
+        compilations: how often `task.sample` was traced, or `task.begin` of one whose steps are shown.
     """
 
     def __init__(self, task: Task, *, mesh: Mesh | None = None, rules: axis_rules.Rules | None = None):
@@ -40,9 +42,16 @@ class Sampler:
             self.compilations += 1
             return task.sample(variables, batch, key)
 
+        def begin(variables: Variables, batch: Batch, key: jax.Array) -> Any:
+            self.compilations += 1
+            return task.begin(variables, batch, key)
+
         # On every process, so that each can read them.
-        places = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-        self._sample = jax.jit(sample, out_shardings=places, compiler_options=compiler_options())
+        places, options = None if mesh is None else NamedSharding(mesh, PartitionSpec()), compiler_options()
+        self._sample = jax.jit(sample, out_shardings=places, compiler_options=options)
+        self._begin = jax.jit(begin, compiler_options=options)
+        self._advance = jax.jit(lambda *given: task.advance(*given), donate_argnums=2, compiler_options=options)
+        self._finish = jax.jit(lambda *given: task.finish(*given), out_shardings=places, compiler_options=options)
 
     def __call__(self, variables: Variables, requests: Sequence[Any], *, seed: int = 0, progress: bool = False) -> list[Artifact]:
         """The artifacts of all requests, in order.
@@ -51,8 +60,8 @@ class Sampler:
             variables: as the task's training has them.
             requests: of `task.request_type`.
             seed: the same seed and requests give the same artifacts.
-            progress: a bar over the batches, or over the steps of one that tells them, with rate and remaining time, on standard
-                error.
+            progress: a bar over the steps of all batches, where the task tells them, or over the batches, with rate and remaining
+                time, on standard error.
 
         Raises:
             RequestError: from `task.prepare`, before anything is compiled.
@@ -60,10 +69,18 @@ class Sampler:
         batches = self.task.prepare(requests)
         key = jax.random.key(seed)
         arrays = []
-        with self._context():
+        totals = [self.task.sampling_steps(batch) if progress else 0 for batch in batches]
+        steps = bool(totals) and all(totals)
+        number, unit = (sum(totals), "step") if steps else (len(batches), "batch")
+        shown = progress and is_main() and (steps or number > 1)
+        with self._context(), tqdm(total=number, desc="sampling", unit=unit, disable=not shown) as bar:
             variables = self._variables(variables, batches)
-            for batch in tqdm(batches, desc="sampling", unit="batch", disable=not (progress and is_main() and len(batches) > 1)):
-                arrays.append(self._arrays(variables, batch, key, progress))
+            for batch, total in zip(batches, totals, strict=True):
+                if steps:
+                    arrays.append(self._in_steps(variables, batch, key, total, bar))
+                else:
+                    arrays.append(self._arrays(variables, batch, key, progress))
+                    bar.update()
         return list(self.task.present(requests, arrays))
 
     def stream(self, variables: Variables, request: Any, *, seed: int = 0) -> Iterator[Artifact]:
@@ -106,6 +123,16 @@ class Sampler:
                     bar.update(done - bar.n)
                 last = piece
         return {name: value for name, value in last.items() if name != TEXT}
+
+    def _in_steps(self, variables: Variables, batch: Batch, key: jax.Array, total: int, bar: tqdm) -> Mapping[str, Any]:
+        """What `task.sample` gives, with a bar that moves on the way."""
+        chunk = -(-total // MOVES)
+        state = self._begin(variables, batch, key)
+        for done in range(0, total, chunk):
+            state = self._advance(variables, batch, state, np.int32(chunk))
+            jax.block_until_ready(state)  # else the bar would run ahead
+            bar.update(min(chunk, total - done))
+        return jax.device_get(self._finish(variables, batch, state))
 
     def _context(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext() if self._mesh is None else axis_rules.context(self._mesh, self._rules)

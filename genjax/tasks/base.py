@@ -8,6 +8,8 @@ import jax
 from genjax.errors import ConfigError, RequestError
 from genjax.tasks.contract import Artifact, AttentionMap, Batch, Metrics, Variables
 
+_ALL_STEPS = 1 << 30
+
 
 class BaseTask:
     """Inherit, then define batch_spec, turns, init and whatever else the family offers."""
@@ -51,6 +53,9 @@ class BaseTask:
     def prepare(self, requests: Sequence[Any]) -> Sequence[Batch]:
         raise RequestError(f"{type(self).__name__} does not sample.")
 
+    def sampling_steps(self, batch: Batch) -> int:
+        return 0
+
     def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
         yield self.sample(variables, batch, key)
 
@@ -59,3 +64,11 @@ class BaseTask:
 
     def attention(self, variables: Variables, request: Any) -> Sequence[AttentionMap]:
         raise RequestError(f"{type(self).__name__} does not show its attention; leave --attention out.")
+
+
+class StepwiseSampling:
+    """`sample` of families that draw in steps: inherit it, then define sampling_steps, begin, advance and finish."""
+
+    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+        state = self.begin(variables, batch, key)
+        return self.finish(variables, batch, self.advance(variables, batch, state, _ALL_STEPS))

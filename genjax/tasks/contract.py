@@ -187,6 +187,19 @@ class Task(Protocol):
     def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
         """Arrays for one prepared batch. Every knob that a user turns is a traced value in `batch`."""
 
+    def sampling_steps(self, batch: Batch) -> int:
+        """Host side: how many steps `sample` of a prepared batch goes in, where it is `finish` of `advance` of `begin` and a bar
+        may show them; 0 of others."""
+
+    def begin(self, variables: Variables, batch: Batch, key: jax.Array) -> Any:
+        """What is there before the first step: arrays."""
+
+    def advance(self, variables: Variables, batch: Batch, state: Any, steps: int | jax.Array) -> Any:
+        """The same after up to so many more steps (traced), fewer at the end. Any division into calls gives the same."""
+
+    def finish(self, variables: Variables, batch: Batch, state: Any) -> Batch:
+        """What `sample` gives."""
+
     def stream(self, variables: Variables, batch: Batch, key: jax.Array) -> Iterator[Batch]:
         """The same as `sample` in pieces, driven by the host; the texts of the pieces' artifacts concatenate to those of
         `sample`, and the last piece holds all that `sample` gives. For a terminal, and for batches with an entry `host`

@@ -20,7 +20,7 @@ from genjax.data.image_texts import ImageTextsInfo
 from genjax.errors import ConfigError, RequestError
 from genjax.tasks.autoencoder import AutoencoderTask
 from genjax.tasks.autoencoder_networks import COMPONENT
-from genjax.tasks.base import BaseTask
+from genjax.tasks.base import BaseTask, StepwiseSampling
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Task, Turn, Variables, mean_of
 from genjax.tasks.contrastive import Contrastive
 from genjax.tasks.dalle_forms import Form, Sizes, make_form
@@ -31,6 +31,8 @@ from genjax.tasks.media import Images
 ADOPTS = ("first_stage", "ranker")
 GPT = "dalle"  # the component that is trained
 _NEVER = -1e30  # the logit of ids that cannot come next
+# Codes that are drawn so far, and those that are given (-1: to be drawn).
+_Drawn = tuple[decoding.DecodeState, Int[Array, "rows places"] | None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class DALLETaskConfig:
 
 
 @dataclass(frozen=True)
-class DALLETask(BaseTask):
+class DALLETask(StepwiseSampling, BaseTask):
     """A DALL-E behind the contract. FLOPs are those of its form, and of the first stage's encoder, which is not trained."""
 
     form: Form
@@ -161,17 +163,26 @@ class DALLETask(BaseTask):
     def sampling_variables(self, variables: Variables) -> Variables:
         return {**variables, GPT: self.form.decoding_variables(variables[GPT])}
 
-    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
-        form, s = self.form.for_decoding(), self.sizes
-        prompts, rows = len(batch["tokens"]), len(batch["owner"])
+    def sampling_steps(self, batch: Batch) -> int:
+        return self.sizes.places - 1  # `begin` chooses the first code
+
+    def begin(self, variables: Variables, batch: Batch, key: jax.Array) -> _Drawn:
         forced = None
         if "image" in batch:
             codes = self.codes_of(variables, self.medium.to_model(batch["image"]))
-            forced = jnp.where(batch["known"], jnp.repeat(codes, rows // prompts, axis=0), -1)
-        guidance = batch.get("guidance")
-        new_cache = functools.partial(form.new_cache, variables[GPT], batch, guidance is not None)
-        found = decoding.generate(self._step(variables[GPT], guidance, forced), new_cache, batch, key)
-        codes = (found["output"] - form.first_code)[:, : s.places]
+            forced = jnp.where(batch["known"], jnp.repeat(codes, len(batch["owner"]) // len(codes), axis=0), -1)
+        new_cache = functools.partial(self.form.for_decoding().new_cache, variables[GPT], batch, "guidance" in batch)
+        return decoding.begin(self._step(variables[GPT], batch.get("guidance"), forced), new_cache, batch, key), forced
+
+    def advance(self, variables: Variables, batch: Batch, state: _Drawn, steps: int | jax.Array) -> _Drawn:
+        decoded, forced = state
+        step = self._step(variables[GPT], batch.get("guidance"), forced)
+        return decoding.advance(step, decoded, batch["controls"], steps), forced
+
+    def finish(self, variables: Variables, batch: Batch, state: _Drawn) -> Batch:
+        s = self.sizes
+        prompts, rows = len(batch["tokens"]), len(batch["owner"])
+        codes = (state[0].output - self.form.first_code)[:, : s.places]
         outputs = self.first_stage.model.apply(
             variables["first_stage"], codes.reshape(-1, s.rows, s.columns), method="decode_codes"
         )

@@ -20,7 +20,7 @@ from genjax.diffusion.process import Process, ProcessConfig
 from genjax.errors import CheckpointError, ConfigError
 from genjax.interop import huggingface, pipelines, schedulers
 from genjax.models.uncertainty import LogVariance
-from genjax.tasks.base import BaseTask
+from genjax.tasks.base import BaseTask, StepwiseSampling
 from genjax.tasks.contract import Artifact, Aux, Batch, Metrics, Turn, Variables
 from genjax.tasks.diffusion_networks import KINDS, NetworkConfig, call, kind_of, make_config
 from genjax.tasks.diffusion_requests import DiffusionRequest, SamplingConfig, check_defaults, prepare, present
@@ -62,7 +62,7 @@ class DiffusionConfig:
 
 
 @dataclass(frozen=True)
-class Diffusion(BaseTask):
+class Diffusion(StepwiseSampling, BaseTask):
     """A denoiser behind the contract. FLOPs are those of its network on a batch, as models/ counts them; a first prediction for
     self-conditioning is not counted."""
 
@@ -182,13 +182,14 @@ class Diffusion(BaseTask):
     def prepare(self, requests: Sequence[DiffusionRequest]) -> Sequence[Batch]:
         return prepare(requests, self)
 
-    def sample(self, variables: Variables, batch: Batch, key: jax.Array) -> Batch:
+    def sampling_steps(self, batch: Batch) -> int:
+        return int(batch["program"].evaluations)
+
+    def begin(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[programs.Run, jax.Array]:
         program: programs.Program = batch["program"]
         shape = (*batch["places"].shape, self.medium.shape[-1])
         keys = row_keys(key, batch["row"])
         known = self.medium.to_model(batch["image"]) if "image" in batch else None
-        denoise = self.denoiser(variables, batch)
-        remember = self.remembers
         x = programs.starting_noise(program, keys, shape)
         if "ends" in batch:
             # One noise throughout, for samplers that draw on the way: what differs is where they start.
@@ -197,14 +198,21 @@ class Diffusion(BaseTask):
             x = editing.spherical(*ends, over(batch["share"], x))
         if "inversion" in batch:
             inversion = batch["inversion"]
-            x, _ = programs.run(denoise, inversion.starts[0, 0] * known, inversion, keys, remember=remember)
+            start = inversion.starts[0, 0] * known
+            x, _ = programs.run(self.denoiser(variables, batch), start, inversion, keys, remember=self.remembers)
         elif "blended" in batch:
             x = x + program.starts[0, 0] * known
-        project = editing.keep_known(known, batch["known"]) if "known" in batch else None
-        frames = len(batch["frames"])
-        x, film = programs.run(denoise, x, program, keys, project=project, frames=frames, remember=remember)
-        result = {"row": batch["row"], "value": self.medium.from_model(x)}
-        return result | ({"film": self.medium.from_model(film)} if frames else {})
+        return programs.begin(x, frames=len(batch["frames"]), remember=self.remembers), keys
+
+    def advance(self, variables: Variables, batch: Batch, state: tuple[programs.Run, jax.Array], steps: int | jax.Array):
+        run, keys = state
+        project = editing.keep_known(self.medium.to_model(batch["image"]), batch["known"]) if "known" in batch else None
+        return programs.advance(self.denoiser(variables, batch), run, batch["program"], keys, steps, project=project), keys
+
+    def finish(self, variables: Variables, batch: Batch, state: tuple[programs.Run, jax.Array]) -> Batch:
+        run, _ = state
+        result = {"row": batch["row"], "value": self.medium.from_model(run.x)}
+        return result | ({"film": self.medium.from_model(run.film)} if len(batch["frames"]) else {})
 
     def denoiser(self, variables: Variables, batch: Batch) -> programs.Denoiser:
         """The network under the conditions of a prepared batch, for a sampler."""

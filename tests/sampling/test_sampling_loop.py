@@ -11,7 +11,7 @@ from genjax import decoding
 from genjax.errors import RequestError
 from genjax.parallel.mesh import MeshConfig, make_mesh
 from genjax.sampling.loop import Sampler, sample
-from genjax.tasks.base import BaseTask
+from genjax.tasks.base import BaseTask, StepwiseSampling
 from genjax.tasks.contract import Artifact
 from tests.decoding.toy_network import Toy
 
@@ -159,6 +159,45 @@ def test_progress_counts_batches(capsys):
     assert "2/2" in err and "batch" in err
     sample(Letters(), VARIABLES, [Request(max_new_tokens=4)], progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_steps_are_shown_and_give_the_same(capsys, cpu_devices):
+    class Walk(StepwiseSampling, BaseTask):
+        """So many random steps, each from the place before."""
+
+        def prepare(self, requests):
+            return [{"steps": np.int32(steps), "start": np.zeros(3, np.float32)} for steps in requests]
+
+        def sampling_steps(self, batch):
+            return int(batch["steps"])
+
+        def begin(self, variables, batch, key):
+            return batch["start"], jnp.zeros((), jnp.int32), key
+
+        def advance(self, variables, batch, state, steps):
+            def step(number, state):
+                x, _, key = state
+                return 0.5 * x + jax.random.normal(jax.random.fold_in(key, number), x.shape), number + 1, key
+
+            return jax.lax.fori_loop(state[1], jnp.minimum(state[1] + steps, batch["steps"]), step, state)
+
+        def finish(self, variables, batch, state):
+            return {"place": state[0]}
+
+        def present(self, requests, arrays):
+            return [Artifact("image", a["place"], {}) for a in arrays]
+
+    asked = [7, 120, 1]
+    sampler = Sampler(Walk())
+    silent = [a.value for a in sampler({}, asked)]
+    assert capsys.readouterr().err == "" and sampler.compilations == 1
+    shown = [a.value for a in sampler({}, asked, progress=True)]
+    np.testing.assert_array_equal(shown, silent)
+    assert sampler.compilations == 2  # one more for any number of steps
+    told = capsys.readouterr().err
+    assert "128/128" in told and "step/s" in told and "batch" not in told
+    mesh = make_mesh(MeshConfig(data=2), cpu_devices[:2])
+    np.testing.assert_array_equal([a.value for a in sample(Walk(), {}, asked, mesh=mesh, progress=True)], silent)
 
 
 def test_a_task_that_streams_by_the_default_gives_one_piece():

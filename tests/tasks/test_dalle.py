@@ -247,6 +247,23 @@ def test_changing_what_is_asked_compiles_nothing(opened, sampler):
     assert sampler.compilations == before
 
 
+def test_the_same_is_drawn_where_a_bar_shows_it(opened, sampler, tmp_path, capsys):
+    task, variables = opened
+    given = data.build(SHAPES, seed=1, cache_dir=None).train.batch(0)["image"][0]
+    Image.fromarray(given).save(tmp_path / "given.png")
+    for request in (
+        DALLERequest("a red circle", num_samples=2, candidates=4, guidance=2.0),
+        DALLERequest("a red circle", num_samples=2, image=str(tmp_path / "given.png"), keep_rows=3),
+    ):
+        silent = sampler(variables, [request])
+        shown = sampler(variables, [request], progress=True)
+        assert "63/63" in capsys.readouterr().err
+        for one, other in zip(silent, shown, strict=True):
+            np.testing.assert_array_equal(one.arrays["codes"], other.arrays["codes"])
+            assert abs(one.value.astype(int) - other.value).max() <= 1
+            assert one.metadata == other.metadata
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

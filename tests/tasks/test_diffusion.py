@@ -233,6 +233,21 @@ def test_the_way_is_shown_before_the_sample(task, variables, sampler):
     assert film.metadata == plain.metadata | {} and film.metadata["label"] == {"class": "boot"}
 
 
+def test_the_same_is_made_where_a_bar_shows_its_steps(task, variables, sampler, picture, tmp_path, capsys):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, 4:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    for count, fields in (
+        (60, {"sampler": "ddpm", "steps": 60, "trajectory": 3, "guidance": 2.0}),
+        (5, {"steps": 5, "image": str(picture), "mask": str(tmp_path / "mask.png")}),
+    ):
+        silent = sampler(variables, [DiffusionRequest(**fields)])
+        shown = sampler(variables, [DiffusionRequest(**fields)], progress=True)
+        assert f"{count}/{count}" in capsys.readouterr().err
+        assert np.abs(values(silent) - values(shown)).max() <= 1
+        assert silent[0].metadata == shown[0].metadata
+
+
 def test_other_sizes_where_the_network_allows_them(task, variables, sampler):
     (wide,) = sampler(variables, [DiffusionRequest(width=12)])
     assert wide.value.shape == (8, 12, 3)
