@@ -4,9 +4,6 @@ Commands print a `GenjaxError` as one sentence and exit with 2; every other exce
 and keeps its traceback. A message says what was given, what was expected and what to do.
 """
 
-import sys
-from collections.abc import Callable
-
 
 class GenjaxError(Exception):
     """What was given cannot be used; the message says what to do."""
@@ -30,15 +27,3 @@ class RequestError(GenjaxError):
 
 class RunError(GenjaxError):
     """The run cannot go on: directory in use, disk full, loss not finite."""
-
-
-def exit_code(action: Callable[[], object]) -> int:
-    """Runs what a command does: 0; 2 after a GenjaxError, which is printed as one line; 130 when the user stopped it."""
-    try:
-        action()
-    except GenjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0

@@ -24,7 +24,7 @@ ORDER = (
         "quantization",
         "layers",
     ),
-    *("storage", "parallel", "config", "errors"),
+    *("storage", "parallel", "commands", "config", "errors"),
 )
 FILES = sorted((ROOT / "genjax").rglob("*.py"))
 FOREIGN = ("torch", "transformers", "diffusers", "tensorflow", "pickle", "pytest", "requests", "urllib")

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from genjax import tasks
+from genjax.commands import command_parser, exit_code
 from genjax.config import differences
 from genjax.data.code.manifest import content_hash, recorded
 from genjax.data.documents import documents
 from genjax.data.sources.document import Document
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.code import isolation
 from genjax.evaluation.code.execution import evaluate_samples
 from genjax.evaluation.code.infilling import edit_similarity, exact_match
@@ -43,12 +44,7 @@ KS = (1, 10, 100)
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.code_evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.code_evaluation", __doc__)
     result.add_argument("--workdir", help="a run directory of train.py")
     result.add_argument("--weights", help="a folder of published weights: config.json, safetensors, tokenizer")
     result.add_argument("--checkpoint", type=int, help="with --workdir: the step (default: the newest)")

@@ -16,9 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from genjax import data
+from genjax.commands import command_parser, exit_code
 from genjax.config import load_file
 from genjax.data.image_codes import PARTS, CodesInfo, plain_section, write_manifest
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.parallel.compiler import compiler_options
 from genjax.sampling.adopted import newest_source
 from genjax.sampling.run import read_config, run_task, run_variables
@@ -29,12 +30,7 @@ BATCH = 64
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.encode",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.encode", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py, of task autoencoder")
     result.add_argument("--config", default="", metavar="FILE", help="a recipe whose data is encoded (default: the run's own)")
     result.add_argument("--out", required=True, metavar="DIR", help="a new folder")

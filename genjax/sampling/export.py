@@ -6,13 +6,13 @@ python -m genjax.sampling.export --workdir=runs/demo --out=demo_hf
 import argparse
 import sys
 
-from genjax.errors import exit_code
+from genjax.commands import command_parser, exit_code
 from genjax.parallel import processes
 from genjax.sampling.run import open_run
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("genjax.sampling.export", __doc__)
     parser.add_argument("--workdir", required=True, help="a run directory of train.py")
     parser.add_argument("--out", required=True, help="a new folder: config.json, safetensors, tokenizer")
     parser.add_argument("--checkpoint", type=int, help="the step (default: the newest)")

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from genjax.commands import command_parser, exit_code
 from genjax.data.dataset import Dataset
 from genjax.data.sources import shapes
 from genjax.data.sources.shape_captions import parse
 from genjax.data.text_rows import text_rows
-from genjax.errors import DataError, RequestError, exit_code
+from genjax.errors import DataError, RequestError
 from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.frechet import frechet_distance
 from genjax.parallel import processes
@@ -46,12 +47,7 @@ _PAIRS = 20_000  # of pictures of different captions, whose distances are averag
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.prompt_evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.prompt_evaluation", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py, of task dalle")
     result.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     result.add_argument("--checkpoint", type=int, default=None, help="a step (default: the newest)")

@@ -12,8 +12,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from genjax.commands import command_parser, exit_code
 from genjax.data.image_questions import held_out_sayings
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.vqa import exact_match, normalize_answer
 from genjax.parallel import processes
 from genjax.sampling.loop import Sampler
@@ -67,12 +68,7 @@ def summarize(rows: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.question_evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("genjax.sampling.question_evaluation", __doc__)
     parser.add_argument("--workdir", required=True, help="a run directory of train.py")
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--checkpoint", type=int, help="the step (default: the newest)")

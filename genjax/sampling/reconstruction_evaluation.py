@@ -18,8 +18,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from genjax.commands import command_parser, exit_code
 from genjax.data.dataset import Dataset
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.images.collection import collect
 from genjax.evaluation.images.frechet import frechet_distance
 from genjax.parallel import processes
@@ -38,12 +39,7 @@ SHOWN = 24  # images in the picture
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.reconstruction_evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.reconstruction_evaluation", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py, of task autoencoder")
     result.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     result.add_argument("--checkpoint", type=int, default=None, help="a step (default: the newest)")

@@ -18,8 +18,9 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from genjax import data
+from genjax.commands import command_parser, exit_code
 from genjax.data.image_texts import ImageTextRows
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.retrieval import KS, own_ranks, recalls
 from genjax.parallel import processes
 from genjax.sampling.charts import chart
@@ -34,12 +35,7 @@ NAMES = {"image": "images", "second_image": "second images", "tokens": "texts"}
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.retrieval",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.retrieval", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py, of the task contrastive")
     result.add_argument("--checkpoint", type=int, help="the step (default: the newest)")
     result.add_argument("--out", required=True, metavar="DIR", help="a folder for summary.json and retrieval.png")

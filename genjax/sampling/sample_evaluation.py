@@ -22,8 +22,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from genjax.commands import command_parser, exit_code
 from genjax.data.dataset import Dataset
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.interop import inception
 from genjax.parallel import processes
 from genjax.sampling import writers
@@ -44,12 +45,7 @@ BOUND_DRAWS = 50  # timesteps of the variational bound for each image
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.sample_evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.sample_evaluation", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py")
     result.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     result.add_argument("--checkpoint", default="", help="a step, or all that the run keeps (default: the newest)")

@@ -15,9 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from genjax.commands import command_parser, exit_code
 from genjax.config import choose
 from genjax.data.references import Reference, references
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.rouge import rouge_scores
 from genjax.evaluation.translation import translation_scores
 from genjax.evaluation.word_error import character_error_rate, word_error_rate
@@ -46,12 +47,7 @@ USUAL = {"line_pairs": "translation", "speech": "wer,cer,exact"}  # by `data.nam
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.text_evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.text_evaluation", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py")
     result.add_argument("--checkpoint", type=int, help="the step (default: the newest)")
     result.add_argument("--out", required=True, metavar="DIR", help="a folder for hypotheses and summary")

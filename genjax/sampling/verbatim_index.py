@@ -9,22 +9,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from genjax.commands import command_parser, exit_code
 from genjax.data.code.manifest import content_hash, recorded
 from genjax.data.documents import documents
 from genjax.data.sources.document import Document
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.verbatim import FLAGGED_TOKENS, VerbatimIndex
 from genjax.sampling.findings import VERBATIM
 from genjax.sampling.run import read_config
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.verbatim_index",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.verbatim_index", __doc__)
     result.add_argument("--workdir", required=True, help="a run directory of train.py; the index goes to its folder verbatim/")
     result.add_argument("--overwrite", action="store_true", help="build the index again")
     result.add_argument("--query", metavar="FILE", help="do not build: print the longest run that FILE shares with the corpus")

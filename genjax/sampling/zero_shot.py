@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from genjax import data, tasks
+from genjax.commands import command_parser, exit_code
 from genjax.data.text_rows import text_rows
-from genjax.errors import RequestError, exit_code
+from genjax.errors import RequestError
 from genjax.evaluation.zero_shot import class_weights, fill, top_k_accuracy
 from genjax.parallel import processes
 from genjax.sampling.retrieval import embed
@@ -27,12 +28,7 @@ KS = (1, 5)
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.sampling.zero_shot",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.sampling.zero_shot", __doc__)
     result.add_argument("--workdir", help="a run directory of train.py, of the task contrastive")
     result.add_argument("--weights", help="a folder of published weights of CLIP or SigLIP")
     result.add_argument("--checkpoint", type=int, help="with --workdir: the step (default: the newest)")

@@ -12,16 +12,12 @@ Problems are HumanEval's (task_id, prompt, entry_point, test) or MBPP's (task_id
 import argparse
 import sys
 
-from genjax.errors import RequestError, exit_code
+from genjax.commands import command_parser, exit_code
+from genjax.errors import RequestError
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m genjax.evaluation.code",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_parser("genjax.evaluation.code", __doc__)
     result.add_argument("--problems", help="the problem file")
     result.add_argument("--samples", help="the sample file")
     result.add_argument("--canonical", action="store_true", help="run the problems' own solutions instead; all should pass")
