@@ -5,7 +5,7 @@ the image row by row. Ids: the text's vocabulary, a padding token for each place
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import jax.numpy as jnp
@@ -108,18 +108,8 @@ class DALLEConfig:
 
     def gpt(self) -> GPTConfig:
         """The transformer, whose positions are given to it."""
-        return GPTConfig(
-            vocab_size=self.first_code + self.codes,
-            context_length=self.length,
-            position="none",
-            **{
-                name: getattr(self, name)
-                for name in (
-                    *("num_layers", "num_heads", "embed_dim", "mlp_dim", "activation", "gated", "dropout", "scan_layers"),
-                    *("remat", "dtype", "attention", "init_std"),
-                )
-            },
-        )
+        common = {field.name: getattr(self, field.name) for field in fields(GPTConfig) if hasattr(self, field.name)}
+        return GPTConfig(vocab_size=self.first_code + self.codes, context_length=self.length, position="none", **common)
 
 
 class DALLE(nn.Module):
