@@ -53,7 +53,7 @@ def get_config():
             },
             "ema": {"decays": (0.995,), "include": ("dalle/params/*",)},
             "train": {
-                "steps": 1800,
+                "steps": 1600,
                 "log_every": 20,
                 "eval_every": 300,
                 "sample_every": 600,

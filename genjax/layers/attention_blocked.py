@@ -26,7 +26,8 @@ def blocked_attention(
     value: Float[Array, "batch keys kv_heads head_dim"],
     masking: Masking,
 ) -> Float[Array, "batch length heads head_dim"]:
-    """Attention of an already scaled query. `masking` has no dense mask, and its `query_offset` is a Python number."""
+    """Attention of an already scaled query. A dense mask of `masking` is one for all rows and heads (`takes`), and its
+    `query_offset` a Python number."""
     batch, length, heads, head_dim = query.shape
     keys, kv_heads = key.shape[1:3]
     repeats = heads // kv_heads
@@ -47,8 +48,13 @@ def blocked_attention(
 
     ids = split_ids(masking.query_segment_ids), split_ids(masking.key_segment_ids)
     rule = (masking.causal, masking.sliding_window, masking.query_offset)
-    out = _attend(split(query, repeats), split(key), split(value), ids, tuple(map(_plain, blocks)), rule)
+    out = _attend(split(query, repeats), split(key), split(value), ids, masking.mask, tuple(map(_plain, blocks)), rule)
     return out.reshape(batch, heads, length, head_dim).transpose(0, 2, 1, 3)
+
+
+def takes(masking: Masking) -> bool:
+    """Whether `blocked_attention` computes attention under these masks."""
+    return isinstance(masking.query_offset, int) and (masking.mask is None or masking.mask.shape[:2] == (1, 1))
 
 
 def _blocks(masking: Masking, length: int, keys: int) -> list[tuple[slice, slice]]:
@@ -62,20 +68,20 @@ def _plain(block: tuple[slice, slice]) -> tuple[int, int, int, int]:
     return block[0].start, block[0].stop, block[1].start, block[1].stop
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _attend(query, key, value, ids, blocks, rule):
-    return _forward(query, key, value, ids, blocks, rule)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _attend(query, key, value, ids, mask, blocks, rule):
+    return _forward(query, key, value, ids, mask, blocks, rule)[0]
 
 
-def _forward(query, key, value, ids, blocks, rule):
-    out, normalizers = _over_groups(partial(_group_forward, blocks, rule), query, key, value, ids)
-    return out, (query, key, value, ids, out, normalizers)
+def _forward(query, key, value, ids, mask, blocks, rule):
+    out, normalizers = _over_groups(partial(_group_forward, blocks, rule, mask), query, key, value, ids)
+    return out, (query, key, value, ids, mask, out, normalizers)
 
 
 def _backward(blocks, rule, residuals, gradient):
-    query, key, value, ids, out, normalizers = residuals
-    function = partial(_group_backward, blocks, rule)
-    return *_over_groups(function, query, key, value, ids, out, normalizers, lax.optimization_barrier(gradient)), None
+    query, key, value, ids, mask, out, normalizers = residuals
+    function = partial(_group_backward, blocks, rule, mask)
+    return *_over_groups(function, query, key, value, ids, out, normalizers, lax.optimization_barrier(gradient)), None, None
 
 
 _attend.defvjp(_forward, _backward)
@@ -87,20 +93,20 @@ def _over_groups(function, *operands):
     return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], operands)))
 
 
-def _logits(query, key, ids, block, rule):
+def _logits(query, key, ids, mask, block, rule):
     """Masked inner products of one block: [group repeats queries keys]."""
     first, last, first_key, last_key = block
     causal, window, offset = rule
-    masking = Masking(causal, window, *ids, None, offset)
+    masking = Masking(causal, window, *ids, mask, offset)
     logits = jnp.einsum("NRTK,NSK->NRTS", query[:, :, first:last], key[:, first_key:last_key], preferred_element_type=jnp.float32)
     allowed = masking.dense(slice(first, last), slice(first_key, last_key))
     return logits if allowed is None else jnp.where(allowed, logits, MASKED)
 
 
-def _group_forward(blocks, rule, query, key, value, ids):
+def _group_forward(blocks, rule, mask, query, key, value, ids):
     outs, normalizers = [], []
     for block in blocks:
-        logits = _logits(query, key, ids, block, rule)
+        logits = _logits(query, key, ids, mask, block, rule)
         logits, largest = lax.optimization_barrier((logits, logits.max(-1, keepdims=True)))
         weights = jnp.exp(logits - largest)
         weights, total = lax.optimization_barrier((weights, weights.sum(-1, keepdims=True)))
@@ -112,12 +118,12 @@ def _group_forward(blocks, rule, query, key, value, ids):
     return jnp.concatenate(outs, 2), jnp.concatenate(normalizers, 2)
 
 
-def _group_backward(blocks, rule, query, key, value, ids, out, normalizers, gradient):
+def _group_backward(blocks, rule, mask, query, key, value, ids, out, normalizers, gradient):
     query_gradients, key_gradients, value_gradients = [], [], []
     for block in blocks:
         first, last, first_key, last_key = block
         queries, keys = slice(first, last), slice(first_key, last_key)
-        logits = _logits(query, key, ids, block, rule)
+        logits = _logits(query, key, ids, mask, block, rule)
         weights = lax.optimization_barrier(jnp.exp(logits - normalizers[:, :, queries]))
         own = gradient[:, :, queries]
         inner = (own.astype(jnp.float32) * out[:, :, queries]).sum(-1, keepdims=True)

@@ -76,6 +76,23 @@ def test_values_and_gradients_are_the_formulas(implementation, name):
     check(lambda *inputs: IMPLEMENTATIONS[implementation](*inputs, **masks), drawn, expected)
 
 
+@pytest.mark.parametrize("name", ["gqa_200", "mqa_129", "segments_window_gqa_600", "many_heads_600"])
+def test_one_mask_for_all_rows_and_heads(name):
+    """As DALL-E's patterns are, on one CPU device; it is one of several, chosen by a traced number."""
+    case = CASES[name]
+    drawn, ids, _ = answers(name)
+    masks = np.random.default_rng(1).random((3, 1, 1, case.length, case.keys or case.length)) < 0.7
+    masks |= np.eye(*masks.shape[-2:], dtype=bool)
+    rules = {"causal": case.causal, "sliding_window": case.window, "query_segment_ids": ids[0], "key_segment_ids": ids[1]}
+    expected = formula(**drawn, allowed=visible(case, *ids) & masks[1])
+
+    def function(query, key, value):
+        which = jnp.asarray([1, 0])[(query[0, 0, 0, 0] > 1e9).astype(jnp.int32)]
+        return attention(query, key, value, **rules, mask=jnp.asarray(masks)[which], implementation="chunked")
+
+    check(function, drawn, expected)
+
+
 @pytest.mark.parametrize("implementation", ["xla", "chunked"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 1), (2, 4)])
 def test_bias_and_mask_of_every_broadcast_shape(implementation, shape):
