@@ -174,15 +174,26 @@ class _Judge:
 
 
 def captions_of(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> tuple[list[str], Dataset]:
-    """Captions of a run's data, and the rows that they are of."""
+    """The first captions of a run's data, each once (two vendors' emoji of one name share it), and the data.
+
+    Raises:
+        GenjaxError: data that cannot be read, or with fewer than two captions to compare.
+    """
     section = config["data"]
     if section["name"] == "captioned_shapes":  # whose pictures are new also where their combinations are not
         section = {**section, "evaluation": options.captions, "evaluation_images": max(options.count, 500)}
         dataset = own_data({**config, "data": section}, workdir, "held_out")
     else:
         dataset = own_data(config, workdir, "held_out" if options.captions == "held_out" else "train")
-    rows = np.arange(min(options.count, dataset.batches.rows.num_rows))
-    return dataset.batches.rows.texts(np.zeros_like(rows), rows), dataset
+    rows = dataset.batches.rows
+    captions: dict[str, None] = {}
+    for row in range(rows.num_rows):
+        captions.update(dict.fromkeys(rows.texts(np.zeros(1, int), np.array([row]))))
+        if len(captions) == options.count:
+            return list(captions), dataset
+    if len(captions) < 2:
+        raise RequestError(f"{workdir} has {len(captions)} caption of {options.captions} data; two or more are compared.")
+    return list(captions), dataset
 
 
 def _scales(text: str) -> list[float | None]:

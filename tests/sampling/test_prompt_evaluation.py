@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from genjax import data
 from genjax.data.sources import shape_captions, shape_pictures, shapes
@@ -73,6 +74,21 @@ def test_captions_of_what_was_held_out_and_of_what_was_seen(dalle_runs):
     trained = data.build(SHAPES, seed=0, cache_dir=None).train.batches.rows.pictures
     seen = set(shapes.names_of(trained.combinations))
     assert not names["held_out"] & seen and names["seen"] <= seen
+
+
+def test_a_caption_of_two_images_is_asked_for_once(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with (folder / "metadata.jsonl").open("w") as lines:
+        for number in range(8):
+            Image.new("RGB", (8, 8), (30 * number, 0, 0)).save(folder / f"{number}.png")
+            lines.write(json.dumps({"file_name": f"{number}.png", "text": f"picture {number % 4}"}) + "\n")
+    section = {"name": "image_texts", "path": str(folder), "image_size": 8, "context_length": 8, "tokenizer": {"name": "byte"}}
+    run = {"data": {**section, "batch_size": 2, "evaluation_fraction": 0.0}}
+    common = [f"--workdir={tmp_path}", "--out=x", "--captions=seen"]
+    for count, expected in ((3, 3), (8, 4)):
+        captions, _ = captions_of(run, tmp_path, prompt_evaluation.parser().parse_args([*common, f"--count={count}"]))
+        assert len(captions) == len(set(captions)) == expected
 
 
 def test_reconstructions_by_the_command(dalle_runs, tmp_path):
