@@ -148,7 +148,7 @@ class Measuring:
 
 
 def own_data(run: Mapping[str, Any], workdir: Path | str, part: Literal["train", "held_out"]) -> Dataset:
-    """A run's own images, as they are before any augmentation, in order.
+    """A run's own images, as they are before any augmentation, in order; not the codes that stand for them.
 
     Args:
         run: its config.
@@ -156,7 +156,7 @@ def own_data(run: Mapping[str, Any], workdir: Path | str, part: Literal["train",
     Raises:
         GenjaxError: data that cannot be read, or a run that held nothing out.
     """
-    section = {key: value for key, value in run["data"].items() if key != "augmentation"} | {"shuffle": False}
+    section = {key: value for key, value in run["data"].items() if key not in ("augmentation", "codes")} | {"shuffle": False}
     datasets = data.build(section, seed=run.get("seed", 0), cache_dir=Path(workdir) / "data")
     dataset = datasets.train if part == "train" else datasets.evaluation
     if dataset is None:

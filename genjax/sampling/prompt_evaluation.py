@@ -6,10 +6,10 @@ python -m genjax.sampling.prompt_evaluation --workdir=runs/dalle_shapes --sweep=
 python -m genjax.sampling.prompt_evaluation --workdir=runs/dalle_emoji --clip=runs/emoji --out=measured
 
 Of drawn shapes code reads from each picture how much of its caption is there: `alignment`, the same of each attribute, and
-`alignment_whole`, everything. With --clip, a contrastive run compares pictures with their own captions and with other ones.
-`diversity` is how far apart two pictures of one caption lie, as a share of the distance of two captions' pictures. DIR gets
-summary.json, samples.png and, with --sweep, tradeoff.png. Further options are those of the run's requests, such as --guidance,
---temperature and --candidates.
+`alignment_whole`, everything. With --clip, a contrastive run compares pictures with their own captions and with other ones, and
+the data's own pictures too (`data_...`). `diversity` is how far apart two pictures of one caption lie, as a share of the distance
+of two captions' pictures. DIR gets summary.json, samples.png and, with --sweep, tradeoff.png. Further options are those of the
+run's requests, such as --guidance, --temperature and --candidates.
 """
 
 import argparse
@@ -85,10 +85,12 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
         raise RequestError(f"{workdir} is no run of task 'dalle'.")
     common = parse_options(task.request_type, rest, others=list(vars(options))) | {"num_samples": options.each}
     scales = _scales(options.sweep)
-    captions, real = captions_of(read_config(workdir), workdir, options)
+    asked_for, real = captions_of(read_config(workdir), workdir, options)
+    captions = list(asked_for)
     judge = _Judge(options.clip) if options.clip else None
     network = feature_network(options.features) if options.features else None
     seen = collect(network, images_of(real)) if network else None
+    of_data = {f"data_{name}": value for name, value in judge(_pictures(real, asked_for), captions).items()} if judge else {}
     variables, sampler, rows = run_variables(workdir, task, options.checkpoint), Sampler(task), []
     artifacts: list[Artifact] = []
     for scale in scales:
@@ -97,7 +99,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
         images, said = stacked(artifacts), [artifact.metadata["prompt"] for artifact in artifacts]
         figures = alignment(said, images)
         figures |= {"diversity": diversity(images, options.each)} if options.each > 1 else {}
-        figures |= judge(images, said) if judge else {}
+        figures |= judge(images, said) | of_data if judge else {}
         if network and seen:
             figures[f"fid/{network.name}"] = frechet_distance(collect(network, [images]).pool, seen.pool)
         step = options.checkpoint if options.checkpoint is not None else newest_checkpoint(workdir)
@@ -116,7 +118,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     if processes.is_main():
         write_json(folder / "summary.json", rows)
         writers.write(artifacts[:SHOWN], folder / "samples.png")
-        if len(rows) > 1:
+        if len(rows) > 1 and measured_by(rows[0]["figures"]):
             draw(folder / "tradeoff.png", rows)
     return rows
 
@@ -173,8 +175,8 @@ class _Judge:
         }
 
 
-def captions_of(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> tuple[list[str], Dataset]:
-    """The first captions of a run's data, each once (two vendors' emoji of one name share it), and the data.
+def captions_of(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> tuple[dict[str, int], Dataset]:
+    """The first captions of a run's data, each once (two vendors' emoji of one name share it) with its row, and the data.
 
     Raises:
         GenjaxError: data that cannot be read, or with fewer than two captions to compare.
@@ -186,14 +188,22 @@ def captions_of(config: Mapping[str, Any], workdir: Path, options: argparse.Name
     else:
         dataset = own_data(config, workdir, "held_out" if options.captions == "held_out" else "train")
     rows = dataset.batches.rows
-    captions: dict[str, None] = {}
+    captions: dict[str, int] = {}
     for row in range(rows.num_rows):
-        captions.update(dict.fromkeys(rows.texts(np.zeros(1, int), np.array([row]))))
+        (caption,) = rows.texts(np.zeros(1, int), np.array([row]))
+        captions.setdefault(caption, row)
         if len(captions) == options.count:
-            return list(captions), dataset
+            return captions, dataset
     if len(captions) < 2:
         raise RequestError(f"{workdir} has {len(captions)} caption of {options.captions} data; two or more are compared.")
-    return list(captions), dataset
+    return captions, dataset
+
+
+def _pictures(dataset: Dataset, captions: Mapping[str, int]) -> UInt8[np.ndarray, "captions height width 3"]:
+    """The data's own pictures of captions."""
+    numbers = np.array(list(captions.values()))
+    images = dataset.batches.rows.fetch(np.zeros_like(numbers), numbers)["image"]
+    return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
 def _scales(text: str) -> list[float | None]:
@@ -204,9 +214,14 @@ def _scales(text: str) -> list[float | None]:
         raise RequestError(f"--sweep={text}: write scales of guidance with commas between, such as 1,2,3.") from error
 
 
+def measured_by(figures: Mapping[str, float]) -> str:
+    """The figure that says most of how captions are met: alignment, else how often the own one is the nearer; "" without any."""
+    return next((name for name in figures if name.split("/")[0] in ("alignment", "own_caption_nearer")), "")
+
+
 def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """What guidance gives and takes: alignment (or the first figure there is) over diversity, a point for each scale."""
-    name = next(name for name in ("alignment", *rows[0]["figures"]) if name in rows[0]["figures"])
+    """What guidance gives and takes: the first figure of `measured_by` over diversity, a point for each scale."""
+    name = measured_by(rows[0]["figures"])
     across = [row["figures"].get("diversity", number) for number, row in enumerate(rows)]
     with chart(file) as axes:
         axis = axes[0, 0]
@@ -215,6 +230,7 @@ def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             place = (x, row["figures"][name])
             label = f"guidance {row['request']['guidance']:g}"
             axis.annotate(label, place, fontsize=8, xytext=(4, 4), textcoords="offset points")
+        axis.margins(0.15)
         axis.set_xlabel("diversity of pictures of one caption")
         axis.set_ylabel(name)
         axis.grid(alpha=0.3)

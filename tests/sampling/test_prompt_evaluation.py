@@ -10,7 +10,7 @@ from genjax import data
 from genjax.data.sources import shape_captions, shape_pictures, shapes
 from genjax.errors import RequestError
 from genjax.sampling import prompt_evaluation, reconstruction_evaluation
-from genjax.sampling.prompt_evaluation import alignment, captions_of, diversity
+from genjax.sampling.prompt_evaluation import alignment, captions_of, diversity, measured_by
 from genjax.sampling.run import read_config, run_task
 from tests.dalle_runs import SHAPES
 
@@ -52,6 +52,8 @@ def test_prompts_by_the_command(dalle_runs, tmp_path, capsys):
     rows = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [row["request"]["guidance"] for row in rows] == [1, 2]
     assert all({"alignment", "alignment_place", "diversity", "clip_score/ranker-2"} <= row["figures"].keys() for row in rows)
+    assert rows[0]["figures"]["data_clip_score/ranker-2"] == rows[1]["figures"]["data_clip_score/ranker-2"]
+    assert measured_by(rows[0]["figures"]) == "alignment" and measured_by({"diversity": 1.0}) == ""
     assert all(row["pictures"] == 12 for row in rows) and rows[0]["request"]["temperature"] == 0.5
     assert (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "tradeoff.png").exists()
     for arguments, message in (
@@ -84,11 +86,11 @@ def test_a_caption_of_two_images_is_asked_for_once(tmp_path):
             Image.new("RGB", (8, 8), (30 * number, 0, 0)).save(folder / f"{number}.png")
             lines.write(json.dumps({"file_name": f"{number}.png", "text": f"picture {number % 4}"}) + "\n")
     section = {"name": "image_texts", "path": str(folder), "image_size": 8, "context_length": 8, "tokenizer": {"name": "byte"}}
-    run = {"data": {**section, "batch_size": 2, "evaluation_fraction": 0.0}}
+    run = {"data": {**section, "batch_size": 2, "evaluation_fraction": 0.0, "codes": {"path": "of another machine"}}}
     common = [f"--workdir={tmp_path}", "--out=x", "--captions=seen"]
     for count, expected in ((3, 3), (8, 4)):
         captions, _ = captions_of(run, tmp_path, prompt_evaluation.parser().parse_args([*common, f"--count={count}"]))
-        assert len(captions) == len(set(captions)) == expected
+        assert captions == {f"picture {number}": number for number in range(expected)}
 
 
 def test_reconstructions_by_the_command(dalle_runs, tmp_path):
