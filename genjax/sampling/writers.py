@@ -1,6 +1,7 @@
 """Artifacts to files and to the terminal. Nothing is overwritten unless that is asked for."""
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -110,8 +111,19 @@ WRITERS: Mapping[str, Callable[[Sequence[Artifact], Path], list[Path]]] = {
 
 
 def _grid_of(artifacts: Sequence[Artifact]) -> UInt8[np.ndarray, "height width 3"]:
-    """Of images; in `columns`, where the first one's metadata names them."""
-    return grid([np.asarray(a.value) for a in artifacts], artifacts[0].metadata.get("columns", 0))
+    """Of images; in `columns`, where the first one's metadata names them; else whole prompts in a row, or a prompt in whole rows."""
+    columns = artifacts[0].metadata.get("columns") or _prompt_columns([a.metadata.get("prompt") for a in artifacts])
+    return grid([np.asarray(a.value) for a in artifacts], columns)
+
+
+def _prompt_columns(prompts: Sequence[str | None]) -> int:
+    """About as many columns as rows, a multiple or a divisor of the images of each prompt; 0 where their numbers differ."""
+    counts = [len(list(images)) for _, images in itertools.groupby(prompts)]
+    each = counts[0]
+    if len(counts) < 2 or each < 2 or any(count != each for count in counts):
+        return 0
+    fitting = [n for n in range(1, len(prompts) + 1) if n % each == 0 or each % n == 0]
+    return min(fitting, key=lambda n: (max(n * n / len(prompts), len(prompts) / n**2), -n))
 
 
 def grid(images: Sequence[UInt8[np.ndarray, "height width 3"]], columns: int = 0) -> UInt8[np.ndarray, "height width 3"]:

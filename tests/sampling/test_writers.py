@@ -52,6 +52,13 @@ def test_several_images_are_a_grid_or_a_folder(tmp_path):
     assert index[3] == {"file": "0003.png", "prompt": "p3"}
 
 
+@pytest.mark.parametrize(("prompts", "each", "columns"), [(4, 8, 8), (6, 2, 4), (2, 9, 3), (4, 16, 8), (3, 1, 2), (1, 6, 3)])
+def test_a_grid_keeps_the_images_of_a_prompt_together(tmp_path, prompts, each, columns):
+    artifacts = [Artifact("image", a.value, {"prompt": f"p{i // each}"}) for i, a in enumerate(images(prompts * each))]
+    (path,) = write(artifacts, tmp_path / "all.png")
+    assert read_png(path).shape[1] == columns * 6 - 2
+
+
 def test_arrays_lie_beside_their_picture_and_are_not_overwritten(tmp_path):
     carried = [Artifact(a.kind, a.value, a.metadata, {"x/y": np.full((2, 3), i)}) for i, a in enumerate(images(3))]
     files = write(carried, tmp_path / "all.png")
