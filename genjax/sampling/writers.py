@@ -111,7 +111,7 @@ WRITERS: Mapping[str, Callable[[Sequence[Artifact], Path], list[Path]]] = {
 
 
 def _grid_of(artifacts: Sequence[Artifact]) -> UInt8[np.ndarray, "height width 3"]:
-    """Of images; in `columns`, where the first one's metadata names them; else whole prompts in a row, or a prompt in whole rows."""
+    """Of images; in `columns`, where the first metadata names them; else whole prompts in a row, or a prompt in whole rows."""
     columns = artifacts[0].metadata.get("columns") or _prompt_columns([a.metadata.get("prompt") for a in artifacts])
     return grid([np.asarray(a.value) for a in artifacts], columns)
 
