@@ -3,8 +3,8 @@
     python train.py --config=configs/autoencoder/vqvae_emoji.py --workdir=runs/vqvae_emoji
     python sample.py --workdir=runs/vqvae_emoji --image=pictures --beside --codes --out=back
 
-Hardware: two CPU cores, at most three quarters of an hour; GENJAX_DATA names the folder that holds emoji.zip. Measured: 28.7 dB of
-held-out emoji, all codes in use (benchmarks/RESULTS.md).
+Hardware: two CPU cores, at most three quarters of an hour; GENJAX_DATA names the folder that holds emoji.zip. Measured: 28.7 dB
+of held-out emoji, all codes in use (benchmarks/RESULTS.md).
 """
 
 from first_stage import EMOJI, recipe

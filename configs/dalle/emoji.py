@@ -4,9 +4,9 @@
     python train.py --config=configs/dalle/emoji.py --workdir=runs/dalle_emoji
     python sample.py --workdir=runs/dalle_emoji --prompt="smiling cat" --num_samples=16 --out=drawn
 
-Hardware: two CPU cores, an hour after the first stage's three quarters; GENJAX_DATA names the folder that holds emoji.zip. A tenth
-of the names is held out, of both vendors. Measured on those: a small CLIP finds the own name nearer than another one for 83 % of
-what is drawn, and for 84 % of the vendors' pictures (benchmarks/RESULTS.md).
+Hardware: two CPU cores, an hour after the first stage's 45 minutes; GENJAX_DATA names the folder that holds emoji.zip. A tenth
+of the names is held out, of both vendors. Measured on those: a small CLIP finds the own name nearer than another one for 83 %
+of what is drawn, and for 84 % of the vendors' pictures (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict
