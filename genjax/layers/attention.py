@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from genjax.errors import ConfigError
-from genjax.layers.attention_blocked import blocked_attention, takes
+from genjax.layers.attention_blocked import blocked_attention, blocked_takes
 from genjax.layers.attention_cudnn import cudnn_attention
 from genjax.layers.attention_dense import (
     QUERY_CHUNK,
@@ -150,7 +150,7 @@ def attention(
     if choice.implementation == "cudnn":
         return cudnn_attention(query, key, value, masking, bias)
     if choice.implementation == "chunked":
-        if on_single_cpu() and bias is None and takes(masking):
+        if on_single_cpu() and bias is None and blocked_takes(masking):
             return blocked_attention(query, key, value, masking)
         return chunked_attention(query, key, value, masking, bias)
     return dense_attention(query, key, value, masking, bias)

@@ -26,8 +26,8 @@ def blocked_attention(
     value: Float[Array, "batch keys kv_heads head_dim"],
     masking: Masking,
 ) -> Float[Array, "batch length heads head_dim"]:
-    """Attention of an already scaled query. A dense mask of `masking` is one for all rows and heads (`takes`), and its
-    `query_offset` a Python number."""
+    """Attention of an already scaled query. A dense mask of `masking` is one for all rows and heads, and its `query_offset`
+    a Python number (`blocked_takes`)."""
     batch, length, heads, head_dim = query.shape
     keys, kv_heads = key.shape[1:3]
     repeats = heads // kv_heads
@@ -52,7 +52,7 @@ def blocked_attention(
     return out.reshape(batch, heads, length, head_dim).transpose(0, 2, 1, 3)
 
 
-def takes(masking: Masking) -> bool:
+def blocked_takes(masking: Masking) -> bool:
     """Whether `blocked_attention` computes attention under these masks."""
     return isinstance(masking.query_offset, int) and (masking.mask is None or masking.mask.shape[:2] == (1, 1))
 

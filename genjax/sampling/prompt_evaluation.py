@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     judge = _Judge(options.clip) if options.clip else None
     network = feature_network(options.features) if options.features else None
     seen = collect(network, images_of(real)) if network else None
-    of_data = {f"data_{name}": value for name, value in judge(_pictures(real, asked_for), captions).items()} if judge else {}
+    of_data = {f"data_{name}": value for name, value in judge(pictures_of(real, asked_for), captions).items()} if judge else {}
     variables, sampler, rows = run_variables(workdir, task, options.checkpoint), Sampler(task), []
     artifacts: list[Artifact] = []
     for scale in scales:
@@ -118,8 +118,9 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> list[dict[str, Any]
     if processes.is_main():
         write_json(folder / "summary.json", rows)
         writers.write(artifacts[:SHOWN], folder / "samples.png")
-        if len(rows) > 1 and measured_by(rows[0]["figures"]):
-            draw(folder / "tradeoff.png", rows)
+        name = measured_by(rows[0]["figures"])
+        if len(rows) > 1 and name:
+            draw(folder / "tradeoff.png", rows, name)
     return rows
 
 
@@ -193,13 +194,13 @@ def captions_of(config: Mapping[str, Any], workdir: Path, options: argparse.Name
         (caption,) = rows.texts(np.zeros(1, int), np.array([row]))
         captions.setdefault(caption, row)
         if len(captions) == options.count:
-            return captions, dataset
+            break
     if len(captions) < 2:
         raise RequestError(f"{workdir} has {len(captions)} caption of {options.captions} data; two or more are compared.")
     return captions, dataset
 
 
-def _pictures(dataset: Dataset, captions: Mapping[str, int]) -> UInt8[np.ndarray, "captions height width 3"]:
+def pictures_of(dataset: Dataset, captions: Mapping[str, int]) -> UInt8[np.ndarray, "captions height width 3"]:
     """The data's own pictures of captions."""
     numbers = np.array(list(captions.values()))
     images = dataset.batches.rows.fetch(np.zeros_like(numbers), numbers)["image"]
@@ -215,13 +216,12 @@ def _scales(text: str) -> list[float | None]:
 
 
 def measured_by(figures: Mapping[str, float]) -> str:
-    """The figure that says most of how captions are met: alignment, else how often the own one is the nearer; "" without any."""
-    return next((name for name in figures if name.split("/")[0] in ("alignment", "own_caption_nearer")), "")
+    """The figure that says most of what is drawn: alignment, else how often the own caption is the nearer, else FID, else ""."""
+    return next((name for name in figures if name.split("/")[0] in ("alignment", "own_caption_nearer", "fid")), "")
 
 
-def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """What guidance gives and takes: the first figure of `measured_by` over diversity, a point for each scale."""
-    name = measured_by(rows[0]["figures"])
+def draw(file: Path, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    """What guidance gives and takes: the figure of that name over diversity, a point for each scale."""
     across = [row["figures"].get("diversity", number) for number, row in enumerate(rows)]
     with chart(file) as axes:
         axis = axes[0, 0]

@@ -10,7 +10,7 @@ from genjax import data
 from genjax.data.sources import shape_captions, shape_pictures, shapes
 from genjax.errors import RequestError
 from genjax.sampling import prompt_evaluation, reconstruction_evaluation
-from genjax.sampling.prompt_evaluation import alignment, captions_of, diversity, measured_by
+from genjax.sampling.prompt_evaluation import alignment, captions_of, diversity, measured_by, pictures_of
 from genjax.sampling.run import read_config, run_task
 from tests.dalle_runs import SHAPES
 
@@ -54,6 +54,9 @@ def test_prompts_by_the_command(dalle_runs, tmp_path, capsys):
     assert all({"alignment", "alignment_place", "diversity", "clip_score/ranker-2"} <= row["figures"].keys() for row in rows)
     assert rows[0]["figures"]["data_clip_score/ranker-2"] == rows[1]["figures"]["data_clip_score/ranker-2"]
     assert measured_by(rows[0]["figures"]) == "alignment" and measured_by({"diversity": 1.0}) == ""
+    assert (
+        measured_by({"diversity": 1.0, "clip_score/x": 1.0, "own_caption_nearer/x": 0.5, "fid/y": 1.0}) == "own_caption_nearer/x"
+    )
     assert all(row["pictures"] == 12 for row in rows) and rows[0]["request"]["temperature"] == 0.5
     assert (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "tradeoff.png").exists()
     for arguments, message in (
@@ -89,8 +92,9 @@ def test_a_caption_of_two_images_is_asked_for_once(tmp_path):
     run = {"data": {**section, "batch_size": 2, "evaluation_fraction": 0.0, "codes": {"path": "of another machine"}}}
     common = [f"--workdir={tmp_path}", "--out=x", "--captions=seen"]
     for count, expected in ((3, 3), (8, 4)):
-        captions, _ = captions_of(run, tmp_path, prompt_evaluation.parser().parse_args([*common, f"--count={count}"]))
+        captions, dataset = captions_of(run, tmp_path, prompt_evaluation.parser().parse_args([*common, f"--count={count}"]))
         assert captions == {f"picture {number}": number for number in range(expected)}
+        assert pictures_of(dataset, captions)[:, 0, 0].tolist() == [[30 * number, 0, 0] for number in range(expected)]
 
 
 def test_reconstructions_by_the_command(dalle_runs, tmp_path):
